@@ -1,0 +1,1 @@
+"""What people see: the command line, the one-machine supervisor and the web page."""

@@ -1,0 +1,1 @@
+"""From a watched folder to recorded evidence and the jobs it owes."""

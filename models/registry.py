@@ -1,0 +1,83 @@
+"""Finds the model families by their cards and opens one on a device; opening alone imports its network."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Protocol, cast
+
+from db.errors import Misconfigured
+from db.records import Diagnosis, Finding
+from models.card import ModelCard, read
+from models.payloads import Payload
+
+HERE = Path(__file__).parent
+
+
+class Model(Protocol):
+    """An opened model: weights in memory on one device, ready to answer."""
+
+    card: ModelCard
+    device: str  #: "cpu" or "cuda:0", where it truly runs
+
+    def examine(self, payloads: Sequence[Payload]) -> list[Diagnosis]:
+        """One diagnosis a payload, in order; a payload it was not made for abstains alone."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """A finding's evidence made visible."""
+
+    media_type: str  #: image/png or text/html
+    content: bytes
+
+
+class Family(Protocol):
+    """What `models/<family>/__init__.py` offers; train and evaluate live in submodules of the same names."""
+
+    def load(self, card: ModelCard, device: str) -> Model:
+        """The model with the card's weights on the device."""
+        ...
+
+    def example(self) -> Payload:
+        """A small licence-clean input; also the warm-up."""
+        ...
+
+    def render(
+        self, payload: Payload, findings: Sequence[Finding], artifacts: Mapping[str, bytes]
+    ) -> Explanation:
+        """The evidence of findings drawn on their input."""
+        ...
+
+
+@cache
+def cards() -> tuple[ModelCard, ...]:
+    """Every family's card, by name. Imports no network."""
+    return tuple(sorted((read(p.parent) for p in HERE.glob("*/card.toml")), key=lambda c: c.name))
+
+
+def card(name: str) -> ModelCard:
+    """The card of a family. Raises Misconfigured, naming those there are, when there is none."""
+    for candidate in cards():
+        if candidate.name == name:
+            return candidate
+    raise Misconfigured(f"no model named {name!r}; there are {', '.join(c.name for c in cards())}")
+
+
+def family(name: str) -> Family:
+    """The family's module (imports its network)."""
+    return cast(Family, importlib.import_module(f"models.{card(name).folder.name}"))
+
+
+def load(name: str, device: str) -> Model:
+    """The model opened on a device, its weights checked against the card first.
+
+    Raises Misconfigured when a file is missing, half-copied or swapped.
+    """
+    found = card(name)
+    found.verify()
+    return family(name).load(found, device)

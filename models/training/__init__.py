@@ -1,0 +1,1 @@
+"""The training kit: pieces that several families share."""
