@@ -1,0 +1,144 @@
+"""The append-only, hash-chained audit log: an edited, deleted, reordered or cut entry is named.
+
+Each entry's hash is an HMAC-SHA-256, under a key that the database does not hold, over the entry
+and the hash before it. Writers take the head row's lock last in their transaction, append all their
+entries at once, and let go at the commit, so the chain never forks and costs one look a transaction.
+The newest hash is also noted beside the database (the anchor): a log cut at its tail, or a database
+restored from an older copy, no longer holds the anchored entry.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Connection, insert, select, update
+
+from db.errors import Misconfigured
+from db.tables import AuditEntry, AuditHead
+
+GENESIS = "0" * 64
+Entry = tuple[str, str, Mapping[str, object]]  #: subject, action, detail
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """The newest entry."""
+
+    seq: int
+    hash: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What verifying the chain found."""
+
+    entries: int
+    broken_seq: int | None = None  #: the first entry that does not hold
+    problem: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """The whole chain holds."""
+        return self.problem is None
+
+
+def _hash(key: bytes, *parts: object) -> str:
+    """The chain's hash of (seq, at, subject, action, detail, previous)."""
+    return hmac.digest(key, "\n".join(map(str, parts)).encode(), "sha256").hex()
+
+
+def stamp(now: datetime) -> str:
+    """A UTC time as the log writes it."""
+    return now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def append(connection: Connection, key: bytes, entries: Sequence[Entry], now: datetime) -> Head | None:
+    """Appends entries in one go, last in a write transaction. Returns the new head, None for none."""
+    if not entries:
+        return None
+    row = connection.execute(
+        select(AuditHead.seq, AuditHead.hash).where(AuditHead.id == 1).with_for_update()
+    ).one_or_none()
+    if row is None:
+        raise Misconfigured("audit: the head row is gone; restore the database from backup")
+    seq, previous, at = row.seq, row.hash, stamp(now)
+    rows = []
+    for subject, action, detail in entries:
+        seq += 1
+        text = json.dumps(detail, sort_keys=True, separators=(",", ":"), default=str)
+        digest = _hash(key, seq, at, subject, action, text, previous)
+        rows.append(
+            {"seq": seq, "at": at, "subject": subject, "action": action, "detail": text,
+             "previous": previous, "hash": digest}
+        )  # fmt: skip
+        previous = digest
+    connection.execute(insert(AuditEntry), rows)
+    connection.execute(update(AuditHead).where(AuditHead.id == 1).values(seq=seq, hash=previous))
+    return Head(seq=seq, hash=previous)
+
+
+def note_anchor(path: Path, head: Head) -> None:
+    """Notes the newest entry beside the database; whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(f"{head.seq} {head.hash}\n", "ascii")
+    temporary.replace(path)
+
+
+def read_anchor(path: Path) -> Head | None:
+    """The anchored entry, None where none was noted yet."""
+    try:
+        seq, digest = path.read_text("ascii").split()
+        return Head(seq=int(seq), hash=digest)
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise Misconfigured(f"{path.name}: malformed anchor; was it edited?") from None
+
+
+def _rows(connection: Connection) -> Iterator[tuple[int, str, str, str, str, str, str]]:
+    table = AuditEntry.__table__.c
+    query = select(
+        table.seq, table.at, table.subject, table.action, table.detail, table.previous, table.hash
+    ).order_by(table.seq)
+    stream = connection.execution_options(yield_per=10_000).execute(query)
+    for part in stream.partitions():
+        for row in part:
+            yield tuple(row)
+
+
+def verify(connection: Connection, key: bytes, anchor: Head | None = None) -> Verdict:
+    """Walks the chain from its first entry and names the first one that does not hold."""
+    previous, count, anchored = GENESIS, 0, anchor is None
+    for seq, at, subject, action, detail, before, digest in _rows(connection):
+        problem = None
+        if seq != count + 1:
+            problem = f"entry {count + 1} is missing"
+        elif before != previous:
+            problem = f"entry {seq} does not follow entry {seq - 1}"
+        elif digest != _hash(key, seq, at, subject, action, detail, before):
+            problem = f"entry {seq} was changed"
+        elif anchor is not None and seq == anchor.seq:
+            anchored = True
+            if digest != anchor.hash:
+                problem = f"entry {seq} was replaced: it is not as anchored"
+        if problem:
+            return Verdict(entries=count, broken_seq=count + 1, problem=problem)
+        previous, count = digest, seq
+    return _verify_end(connection, Head(seq=count, hash=previous), None if anchored else anchor)
+
+
+def _verify_end(connection: Connection, last: Head, unseen: Head | None) -> Verdict:
+    """Is the last entry the one that the head row and the anchor know?"""
+    head = connection.execute(select(AuditHead.seq, AuditHead.hash)).one_or_none()
+    problem = None
+    if unseen is not None:
+        problem = f"entries {last.seq + 1} to {unseen.seq} are gone: cut off, or an older database restored"
+    elif head is None or (head.seq, head.hash) != (last.seq, last.hash):
+        problem = f"entry {last.seq + 1} and on were cut off"
+    return Verdict(entries=last.seq, broken_seq=last.seq + 1 if problem else None, problem=problem)

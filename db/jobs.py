@@ -1,0 +1,362 @@
+"""Jobs: owed, hinted, claimed under a lease, concluded once; SQL is the record, Redis only hints."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, and_, case, exists, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from db.records import Diagnosis, FileState, Finding, JobState
+from db.store import Store, Writer
+from db.tables import Artifact, Evidence, File, Job, JobInput, Result
+
+OPEN = (JobState.OWED, JobState.QUEUED)
+CONCLUDED = (JobState.DONE, JobState.ABSTAINED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owed:
+    """A reading that an input owes."""
+
+    model: str
+    version: str
+    weights_sha256: str
+    lane: str = "routine"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """One input of a job."""
+
+    evidence_id: str
+    kind: str
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """A job in a worker's hands until its lease ends."""
+
+    id: str
+    token: str
+    model: str
+    version: str
+    weights_sha256: str
+    lane: str
+    attempts: int
+    inputs: tuple[Input, ...]
+    queued_seconds: float  #: since it was owed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conclusion:
+    """A claimed job's outcome."""
+
+    job: Claimed
+    diagnosis: Diagnosis
+    device: str
+    artifacts: Mapping[str, str] = field(default_factory=dict)  #: name -> archived digest
+    seconds: Mapping[str, float] = field(default_factory=dict)  #: by stage
+
+
+def owe(writer: Writer, case_id: str, evidence_id: str, digest: str, owed: Sequence[Owed]) -> None:
+    """Records the jobs an input owes; one that exists already stays as it is."""
+    dialect = postgresql if writer.connection.dialect.name == "postgresql" else sqlite
+    for item in owed:
+        job_id = uuid.uuid4().hex
+        row = {
+            "id": job_id, "case_id": case_id, "input_digest": digest, "model": item.model,
+            "model_version": item.version, "weights_sha256": item.weights_sha256, "lane": item.lane,
+            "state": JobState.OWED, "attempts": 0, "created_at": writer.now,
+        }  # fmt: skip
+        done = writer.connection.execute(
+            dialect.insert(Job).values(row).on_conflict_do_nothing().returning(Job.id)
+        ).one_or_none()
+        if done is None:
+            continue
+        writer.connection.execute(insert(JobInput).values(job_id=job_id, position=0, evidence_id=evidence_id))
+        writer.audit(f"job:{job_id}", "job:owed", model=item.model, version=item.version, case=case_id)
+
+
+def unread(writer: Writer, case_id: str, evidence_id: str, series: str, reason: str) -> None:
+    """Records, once a series, that no model reads this input: an abstention people can see."""
+    digest = hashlib.sha256(f"unread:{series}".encode()).hexdigest()
+    owe(writer, case_id, evidence_id, digest, [Owed(model="none", version="1", weights_sha256="")])
+    row = writer.connection.execute(
+        select(Job.id).where(Job.input_digest == digest, Job.model == "none", Job.state == JobState.OWED)
+    ).one_or_none()
+    if row is None:
+        return
+    writer.connection.execute(
+        update(Job)
+        .where(Job.id == row.id)
+        .values(state=JobState.ABSTAINED, finished_at=writer.now, device="none")
+    )
+    _insert_results(writer, row.id, Diagnosis(abstained=True, reason=reason))
+    writer.audit(f"job:{row.id}", "job:abstained", reason=reason.partition(":")[0])
+
+
+def take_owed(store: Store, limit: int = 500) -> list[tuple[str, str]]:
+    """Marks owed jobs as queued and returns their (id, lane), oldest first; the caller then hints Redis."""
+    with store.read() as connection:
+        if connection.execute(select(Job.id).where(_due(store.now())).limit(1)).first() is None:
+            return []
+    with store.write() as writer:
+        query = select(Job.id, Job.lane).where(_due(writer.now)).order_by(Job.created_at).limit(limit)
+        rows = [(r.id, r.lane) for r in writer.connection.execute(query.with_for_update(skip_locked=True))]
+        if rows:
+            writer.connection.execute(
+                update(Job)
+                .where(Job.id.in_([i for i, _ in rows]))
+                .values(state=JobState.QUEUED, queued_at=writer.now)
+            )
+        for job_id, lane in rows:
+            writer.audit(f"job:{job_id}", "job:queued", lane=lane)
+    return rows
+
+
+def _due(now: datetime) -> ColumnElement[bool]:
+    return and_(Job.state == JobState.OWED, or_(Job.not_before.is_(None), Job.not_before <= now))
+
+
+def hint_lost(store: Store, after_seconds: float) -> list[tuple[str, str]]:
+    """Jobs that were hinted long ago and never claimed; call it only when the queue is empty."""
+    with store.read() as connection:
+        limit = store.now() - timedelta(seconds=after_seconds)
+        query = (
+            select(Job.id, Job.lane).where(Job.state == JobState.QUEUED, Job.queued_at <= limit).limit(500)
+        )
+        rows = [(r.id, r.lane) for r in connection.execute(query)]
+    if rows:
+        with store.write() as writer:
+            writer.connection.execute(
+                update(Job)
+                .where(Job.id.in_([i for i, _ in rows]), Job.state == JobState.QUEUED)
+                .values(queued_at=writer.now)
+            )
+            for job_id, _ in rows:
+                writer.audit(f"job:{job_id}", "job:hint-lost")
+    return rows
+
+
+def claim(store: Store, job_id: str, *, worker: str, lease_seconds: float, limit: int = 1) -> list[Claimed]:
+    """Claims a hinted job and up to `limit - 1` neighbours of the same model and lane, oldest first.
+
+    Empty when the hint is late: the job is done, or in another worker's hands.
+    """
+    with store.read() as connection:
+        first = connection.execute(
+            select(Job.model, Job.lane, Job.weights_sha256, Job.model_version).where(
+                Job.id == job_id, Job.state.in_(OPEN)
+            )
+        ).one_or_none()
+    if first is None:
+        return []
+    with store.write() as writer:
+        query = (
+            select(Job)
+            .where(
+                Job.state.in_(OPEN), Job.model == first.model, Job.lane == first.lane,
+                Job.weights_sha256 == first.weights_sha256, Job.model_version == first.model_version,
+                or_(Job.not_before.is_(None), Job.not_before <= writer.now, Job.id == job_id),
+            )
+            .order_by(case((Job.id == job_id, 0), else_=1), Job.created_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )  # fmt: skip
+        rows = writer.connection.execute(query).all()
+        until = writer.now + timedelta(seconds=lease_seconds)
+        claimed = []
+        for row in rows:
+            token = uuid.uuid4().hex
+            writer.connection.execute(
+                update(Job).where(Job.id == row.id).values(
+                    state=JobState.RUNNING, attempts=row.attempts + 1, token=token, worker=worker,
+                    lease_until=until, started_at=writer.now, not_before=None,
+                )
+            )  # fmt: skip
+            writer.audit(f"job:{row.id}", "job:claimed", attempt=row.attempts + 1)
+            claimed.append(
+                Claimed(
+                    id=row.id, token=token, model=row.model, version=row.model_version,
+                    weights_sha256=row.weights_sha256, lane=row.lane, attempts=row.attempts + 1,
+                    inputs=_inputs(writer, row.id),
+                    queued_seconds=(writer.now - row.created_at).total_seconds(),
+                )
+            )  # fmt: skip
+    return claimed
+
+
+def _inputs(writer: Writer, job_id: str) -> tuple[Input, ...]:
+    query = (
+        select(Evidence.id, Evidence.kind, Evidence.digest)
+        .join(JobInput, JobInput.evidence_id == Evidence.id)
+        .where(JobInput.job_id == job_id)
+        .order_by(JobInput.position)
+    )
+    return tuple(Input(evidence_id=i, kind=k, digest=d) for i, k, d in writer.connection.execute(query))
+
+
+def renew(store: Store, tokens: Iterable[str], lease_seconds: float) -> None:
+    """Prolongs the leases a living worker holds."""
+    held = list(tokens)
+    if held:
+        with store.write() as writer:
+            until = writer.now + timedelta(seconds=lease_seconds)
+            writer.connection.execute(
+                update(Job)
+                .where(Job.token.in_(held), Job.state == JobState.RUNNING)
+                .values(lease_until=until)
+            )
+
+
+def conclude(store: Store, conclusions: Sequence[Conclusion]) -> list[bool]:
+    """Commits results, job states, file states and audit together; one truth value a conclusion.
+
+    False where the lease was lost meanwhile: whoever holds the job now writes its result.
+    """
+    with store.write() as writer:
+        return [_conclude_one(writer, c) for c in conclusions]
+
+
+def _conclude_one(writer: Writer, done: Conclusion) -> bool:
+    state = JobState.ABSTAINED if done.diagnosis.abstained else JobState.DONE
+    changed = writer.connection.execute(
+        update(Job)
+        .where(Job.id == done.job.id, Job.token == done.job.token, Job.state == JobState.RUNNING)
+        .values(
+            state=state, finished_at=writer.now, device=done.device, seconds=dict(done.seconds), token=None,
+            lease_until=None, error=None,
+        )
+    )  # fmt: skip
+    if changed.rowcount != 1:
+        return False
+    _insert_results(writer, done.job.id, done.diagnosis)
+    for name, digest in done.artifacts.items():
+        writer.connection.execute(insert(Artifact).values(job_id=done.job.id, name=name, digest=digest))
+    reason = (done.diagnosis.reason or "").partition(":")[0]
+    detail = {"reason": reason} if reason else {"findings": len(done.diagnosis.findings)}
+    writer.audit(f"job:{done.job.id}", f"job:{state}", device=done.device, **detail)
+    _settle_files(writer, done.job.id)
+    return True
+
+
+def _insert_results(writer: Writer, job_id: str, diagnosis: Diagnosis) -> None:
+    common: dict[str, object] = {"job_id": job_id, "status": "preliminary", "created_at": writer.now}
+    if diagnosis.abstained or not diagnosis.findings:
+        row = {
+            "id": f"{job_id}-0",
+            "position": 0,
+            "abstained": True,
+            "reason": diagnosis.reason,
+            "evidence": {},
+        }
+        writer.connection.execute(insert(Result).values({**common, **row}))
+        return
+    rows = [
+        {**common, **_columns(f), "id": f"{job_id}-{n}", "position": n}
+        for n, f in enumerate(diagnosis.findings)
+    ]
+    writer.connection.execute(insert(Result), rows)
+
+
+def _columns(finding: Finding) -> dict[str, object]:
+    return {
+        "code": finding.code.value, "system": finding.code.system, "meaning": finding.code.meaning,
+        "positive": finding.positive, "probability": finding.probability, "threshold": finding.threshold,
+        "value": finding.value, "unit": finding.unit, "laterality": finding.laterality, "site": finding.site,
+        "qualifier": finding.qualifier, "abstained": finding.abstained, "reason": finding.reason,
+        "evidence": dict(finding.evidence),
+    }  # fmt: skip
+
+
+def _settle_files(writer: Writer, job_id: str) -> None:
+    """Files of a job's inputs are done once every job of theirs is concluded."""
+    inputs = select(JobInput.evidence_id).where(JobInput.job_id == job_id)
+    unfinished = exists(
+        select(Job.id)
+        .join(JobInput, JobInput.job_id == Job.id)
+        .where(JobInput.evidence_id == File.evidence_id, Job.state.not_in(CONCLUDED))
+    )
+    done = writer.connection.execute(
+        update(File)
+        .where(File.evidence_id.in_(inputs), File.state == FileState.READY, ~unfinished)
+        .values(state=FileState.DONE, changed_at=writer.now)
+        .returning(File.id)
+    )
+    for (file_id,) in done.all():
+        writer.audit(f"file:{file_id}", "file:done")
+
+
+def give_back(
+    store: Store, job: Claimed, error: str, *, final: bool, max_attempts: int, delay_seconds: float = 0.0
+) -> JobState | None:
+    """A claimed job that could not be read: owed again after a delay, or failed. None: lease lost.
+
+    error: kind and place of the failure; never its message, which may hold a patient's words.
+    final: trying again cannot help.
+    """
+    with store.write() as writer:
+        failed = final or job.attempts >= max_attempts
+        state = JobState.FAILED if failed else JobState.OWED
+        values: dict[str, object] = {"state": state, "error": error, "token": None, "lease_until": None}
+        if failed:
+            values["finished_at"] = writer.now
+        else:
+            values["not_before"] = writer.now + timedelta(seconds=delay_seconds)
+        changed = writer.connection.execute(
+            update(Job)
+            .where(Job.id == job.id, Job.token == job.token, Job.state == JobState.RUNNING)
+            .values(values)
+        )
+        if changed.rowcount != 1:
+            return None
+        writer.audit(
+            f"job:{job.id}", "job:failed" if failed else "job:retried", attempt=job.attempts, error=error
+        )
+    return state
+
+
+def reap(store: Store, max_attempts: int) -> int:
+    """Takes jobs back whose lease ended (their worker died); returns how many."""
+    with store.read() as connection:
+        query = select(Job.id, Job.attempts, Job.token).where(
+            Job.state == JobState.RUNNING, Job.lease_until < store.now()
+        )
+        rows = connection.execute(query).all()
+    if not rows:
+        return 0
+    with store.write() as writer:
+        for row in rows:
+            failed = row.attempts >= max_attempts
+            writer.connection.execute(
+                update(Job).where(Job.id == row.id, Job.token == row.token, Job.state == JobState.RUNNING).values(
+                    state=JobState.FAILED if failed else JobState.OWED, token=None, lease_until=None,
+                    error="lease ended: the worker stopped without a word",
+                    finished_at=writer.now if failed else None,
+                )
+            )  # fmt: skip
+            writer.audit(f"job:{row.id}", "job:failed" if failed else "job:lease-ended", attempt=row.attempts)
+    return len(rows)
+
+
+def requeue(store: Store, job_ids: Sequence[str] | None = None) -> list[str]:
+    """Owes failed jobs again (all of them for None) with their attempts counted anew."""
+    with store.write() as writer:
+        query = update(Job).where(Job.state == JobState.FAILED)
+        if job_ids is not None:
+            query = query.where(Job.id.in_(job_ids))
+        done = writer.connection.execute(
+            query.values(
+                state=JobState.OWED, attempts=0, error=None, finished_at=None, not_before=None
+            ).returning(Job.id)
+        )
+        ids = [row.id for row in done]
+        for job_id in ids:
+            writer.audit(f"job:{job_id}", "job:requeued")
+    return ids

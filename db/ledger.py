@@ -1,0 +1,203 @@
+"""The intake ledger: every file ever seen, in exactly one state, and the evidence it became."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from db import jobs
+from db.errors import Rejected
+from db.jobs import Owed
+from db.keys import Keys
+from db.records import Evidence, FileState, Identity
+from db.store import Writer
+from db.tables import Case, File
+from db.tables import Evidence as EvidenceRow
+from db.tables import Identity as IdentityRow
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sighting:
+    """A file as the inbox shows it."""
+
+    name: str  #: path below the inbox, POSIX form; sealed before it is stored
+    suffix: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pending:
+    """A file of the ledger that is not concluded."""
+
+    id: str
+    name: str
+
+
+def insert_new(connection: Connection, table: type, rows: Sequence[dict[str, object]]) -> None:
+    """INSERT … ON CONFLICT DO NOTHING on either database: the loser of a race re-reads."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    connection.execute(dialect.insert(table).on_conflict_do_nothing(), list(rows))
+
+
+def path_key(keys: Keys, name: str) -> str:
+    """The keyed digest under which a path is known without being told."""
+    return keys.pseudonym("f", name)
+
+
+def see(
+    writer: Writer, sightings: Sequence[Sighting], state: FileState = FileState.PENDING
+) -> dict[str, str]:
+    """Enters files newly seen (or droppings, as ignored). Returns their ids by name.
+
+    A path that already has an open row keeps it.
+    """
+    by_key = {path_key(writer.keys, s.name): s for s in sightings}
+    rows: list[dict[str, object]] = []
+    for key, sighting in by_key.items():
+        file_id = uuid.uuid4().hex
+        sealed = writer.keys.seal(sighting.name, f"files.name:{file_id}")
+        rows.append(
+            {"id": file_id, "path_key": key, "name_sealed": sealed, "suffix": sighting.suffix[:16],
+             "bytes": sighting.bytes, "state": state, "first_seen": writer.now, "changed_at": writer.now,
+             "reason": "dropping" if state is FileState.IGNORED else None}
+        )  # fmt: skip
+    if not rows:
+        return {}
+    insert_new(writer.connection, File, rows)
+    new = {str(r["id"]) for r in rows}
+    found: dict[str, str] = {}
+    keys = list(by_key)
+    for start in range(0, len(keys), 500):  # SQLite binds 32,766 variables at most
+        part = keys[start : start + 500]
+        query = select(File.id, File.path_key).where(File.path_key.in_(part), File.state == state)
+        for file_id, key in writer.connection.execute(query):
+            found[by_key[key].name] = file_id
+            if file_id in new:
+                writer.audit(f"file:{file_id}", "file:seen" if state is FileState.PENDING else "file:ignored")
+    return found
+
+
+def open_files(connection: Connection, keys: Keys) -> list[Pending]:
+    """The files that are seen and not concluded, for a start after any stop."""
+    query = select(File.id, File.name_sealed).where(File.state == FileState.PENDING)
+    return [
+        Pending(id=i, name=keys.unseal(sealed, f"files.name:{i}")) for i, sealed in connection.execute(query)
+    ]
+
+
+def droppings(connection: Connection) -> set[str]:
+    """The path keys already counted as droppings."""
+    query = select(File.path_key).where(File.state == FileState.IGNORED, File.reason == "dropping")
+    return set(connection.scalars(query))
+
+
+def state_of(connection: Connection, file_id: str) -> FileState | None:
+    """A file's state, None for an unknown id."""
+    found = connection.scalar(select(File.state).where(File.id == file_id))
+    return None if found is None else FileState(found)
+
+
+def name_of(connection: Connection, keys: Keys, file_id: str) -> str:
+    """The path below the inbox under which a file came: for people at the console, not for logs."""
+    sealed = connection.scalar(select(File.name_sealed).where(File.id == file_id))
+    return "" if sealed is None else keys.unseal(sealed, f"files.name:{file_id}")
+
+
+def conclude(
+    writer: Writer, file_id: str, state: FileState, *, reason: str | None = None, sentence: str | None = None,
+    digest: str | None = None, evidence_id: str | None = None,
+) -> bool:  # fmt: skip
+    """Moves a pending file to its next state. False when another process already did."""
+    values: dict[str, object] = {"state": state, "reason": reason, "sentence": sentence, "digest": digest,
+                                 "evidence_id": evidence_id, "changed_at": writer.now}  # fmt: skip
+    if state is FileState.IGNORED:  # its path may come again
+        values["path_key"] = file_id
+    done = writer.connection.execute(
+        update(File).where(File.id == file_id, File.state == FileState.PENDING).values(values)
+    )
+    if done.rowcount != 1:
+        return False
+    detail = {k: v for k, v in {"reason": reason, "digest": digest, "evidence": evidence_id}.items() if v}
+    writer.audit(f"file:{file_id}", f"file:{state}", **detail)
+    return True
+
+
+def accept(
+    writer: Writer, file_id: str, evidence: Evidence, *, digest: str, size: int, owed: Sequence[Owed],
+    unread: str | None = None,
+) -> FileState:  # fmt: skip
+    """Records an input and the jobs it owes. The same bytes again are a duplicate.
+
+    unread: "code: sentence" why no model reads this input, when `owed` is empty.
+    Raises Rejected `conflict` when its UID is already held by other bytes.
+    """
+    known = writer.connection.execute(
+        select(EvidenceRow.id, EvidenceRow.case_id).where(EvidenceRow.digest == digest)
+    ).one_or_none()
+    if known is not None:
+        jobs.owe(writer, known.case_id, known.id, digest, owed)  # a model may have come since
+        conclude(writer, file_id, FileState.DUPLICATE, digest=digest, evidence_id=known.id)
+        return FileState.DUPLICATE
+    evidence_id, case_id = _record(writer, evidence, digest, size)
+    jobs.owe(writer, case_id, evidence_id, digest, owed)
+    if not owed and unread:
+        series = evidence.series_uid or digest
+        jobs.unread(writer, case_id, evidence_id, series, unread)
+    state = FileState.READY if owed else FileState.DONE
+    conclude(writer, file_id, state, digest=digest, evidence_id=evidence_id)
+    return state
+
+
+def _record(writer: Writer, evidence: Evidence, digest: str, size: int) -> tuple[str, str]:
+    """The evidence row, with its case and identity. Raises Rejected `conflict`."""
+    if evidence.uid and writer.connection.scalar(
+        select(func.count()).select_from(EvidenceRow).where(EvidenceRow.uid == evidence.uid)
+    ):
+        raise Rejected(
+            "conflict", "this SOPInstanceUID was received before with other bytes; the first one is kept",
+            "Find out which copy is right; if this one, give it a new SOPInstanceUID and send it again.",
+        )  # fmt: skip
+    patient = _identify(writer, evidence.identity)
+    if evidence.case_key:
+        case_id = writer.keys.pseudonym("c", patient or "", evidence.case_key)
+    else:
+        case_id = writer.keys.pseudonym("c", "", digest)
+    row: dict[str, object] = {"id": case_id, "patient": patient, "created_at": writer.now}
+    insert_new(writer.connection, Case, [row])
+    evidence_id = uuid.uuid4().hex
+    writer.connection.execute(
+        insert(EvidenceRow).values(
+            id=evidence_id, case_id=case_id, kind=evidence.kind, uid=evidence.uid or None, digest=digest,
+            bytes=size, study_uid=evidence.study_uid or None, series_uid=evidence.series_uid or None,
+            facts=dict(evidence.facts), received_at=writer.now,
+        )
+    )  # fmt: skip
+    writer.audit(
+        f"evidence:{evidence_id}", "evidence:received", case=case_id, kind=evidence.kind, digest=digest
+    )
+    return evidence_id, case_id
+
+
+def _identify(writer: Writer, identity: Identity | None) -> str | None:
+    """The patient's pseudonym; the identity itself goes, sealed, to its one table."""
+    if identity is None:
+        return None
+    # without a number only the name and birth date tell patients apart; a number alone is decisive
+    parts = ("number", identity.issuer, identity.number) if identity.number else (
+        "name", identity.name, identity.birth_date)  # fmt: skip
+    patient = writer.keys.pseudonym("p", *parts)
+    seal = writer.keys.seal
+    row: dict[str, object] = {
+        "patient": patient,
+        "created_at": writer.now,
+        "number_sealed": seal(identity.number, f"identities.number:{patient}"),
+        "issuer_sealed": seal(identity.issuer, f"identities.issuer:{patient}"),
+        "name_sealed": seal(identity.name, f"identities.name:{patient}"),
+        "birth_date_sealed": seal(identity.birth_date, f"identities.birth_date:{patient}"),
+    }
+    insert_new(writer.connection, IdentityRow, [row])
+    return patient

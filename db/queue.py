@@ -1,0 +1,92 @@
+"""The Celery app on Redis: lanes are queues, and a message is an opaque job id and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, cast
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from db.errors import Unavailable
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+TASK = "wetread.diagnose"
+LANES = ("stat", "routine", "off-peak")
+Enqueue = Callable[[str, str], None]  #: job id, lane
+
+
+def queue_name(lane: str) -> str:
+    """The Redis list of a lane. Lanes are queues, since Redis priorities split a queue anyway."""
+    return f"wetread.{lane}"
+
+
+def celery_app(redis_url: str, *, visibility_seconds: float = 3600) -> Celery:
+    """The app, configured so that a message may come late, twice or never without harm.
+
+    Acks come late and prefetch is one, so a killed worker's message is redelivered; leases in SQL
+    decide who works. Only JSON is understood: a pickled message is refused by kombu, unread.
+    """
+    from celery import Celery
+
+    app = Celery("wetread", broker=redis_url, set_as_current=False)
+    app.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        result_backend=None,
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=False,  # the lease brings a killed worker's job back, and counts it
+        task_default_queue=queue_name("routine"),
+        worker_prefetch_multiplier=1,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        worker_enable_remote_control=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "visibility_timeout": visibility_seconds,
+            "socket_timeout": 15,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+        },
+    )
+    return app
+
+
+def sender(app: Celery) -> Enqueue:
+    """Sends a job's hint to its lane. Raises Unavailable when Redis cannot be reached."""
+    from kombu.exceptions import OperationalError
+
+    def enqueue(job_id: str, lane: str) -> None:
+        try:
+            app.send_task(TASK, args=[job_id], queue=queue_name(lane), retry=False)
+        except (OperationalError, RedisError) as error:
+            raise Unavailable(f"redis: {type(error).__name__}; is it up?") from None
+
+    return enqueue
+
+
+def connect(redis_url: str) -> Redis:
+    """A plain client with short time-outs."""
+    return Redis.from_url(redis_url, socket_timeout=5, socket_connect_timeout=3)
+
+
+def depth(client: Redis, lanes: Iterable[str] = LANES) -> dict[str, int]:
+    """Messages waiting, by lane. Raises Unavailable when Redis cannot be reached."""
+    try:
+        return {lane: cast(int, client.llen(queue_name(lane))) for lane in lanes}
+    except RedisError as error:
+        raise Unavailable(f"redis: {type(error).__name__}; is it up?") from None
+
+
+def is_up(client: Redis) -> bool:
+    """Redis answers."""
+    try:
+        return bool(client.ping())
+    except RedisError:
+        return False

@@ -1,0 +1,46 @@
+"""Signs of life: which services run, where, in which state."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from db.store import Store
+from db.tables import Service
+
+
+def beat(store: Store, name: str, state: str, detail: Mapping[str, object] | None = None) -> None:
+    """A service says that it lives: starting, ready, waiting, stopping."""
+    with store.write() as writer:
+        row = {
+            "name": name, "pid": os.getpid(), "state": state, "started_at": writer.now,
+            "heartbeat_at": writer.now, "detail": dict(detail or {}),
+        }  # fmt: skip
+        dialect = postgresql if writer.connection.dialect.name == "postgresql" else sqlite
+        changed = {k: row[k] for k in ("pid", "state", "heartbeat_at", "detail")}
+        query = dialect.insert(Service).values(row)
+        writer.connection.execute(query.on_conflict_do_update(index_elements=["name"], set_=changed))
+
+
+def gone(store: Store, name: str) -> None:
+    """A service that stopped in order takes its name off the list."""
+    with store.write() as writer:
+        writer.connection.execute(delete(Service).where(Service.name == name, Service.pid == os.getpid()))
+
+
+def alive(store: Store, connection: Connection, fresh_seconds: float) -> dict[str, dict[str, object]]:
+    """Each service by name with state, pid and detail; state is `lost` when its last beat is too old."""
+    limit = store.now() - timedelta(seconds=fresh_seconds)
+    return {
+        s.name: {
+            "state": s.state if s.heartbeat_at >= limit else "lost",
+            "pid": s.pid,
+            "heartbeat_at": s.heartbeat_at.isoformat(timespec="seconds"),
+            **s.detail,
+        }
+        for s in connection.execute(select(Service.__table__))
+    }

@@ -1,0 +1,142 @@
+"""The one reader of environment and file: every setting with its unit, default and reason."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from db.errors import Misconfigured
+
+FOLDERS = ("inbox", "quarantine", "archive", "work", "valkey", "logs", "keys", "metrics")
+
+
+class Settings(BaseSettings):
+    """Frozen settings; `WETREAD_<NAME>` in the environment wins over `wetread.toml` in the home."""
+
+    model_config = SettingsConfigDict(env_prefix="WETREAD_", frozen=True, extra="forbid")
+
+    home: Path = Field(
+        Path("wetread-home"), description="folder that holds everything one installation keeps"
+    )
+    inbox: Path | None = Field(
+        None, description="watched folder; default <home>/inbox. May be a network share"
+    )
+    key_file: Path | None = Field(
+        None, description="master key, 0600; default <home>/keys/master.key. Several hosts share one"
+    )
+    database_url: SecretStr | None = Field(
+        None, description="SQLAlchemy URL; default SQLite <home>/wetread.db. PostgreSQL for several hosts"
+    )
+    redis_url: SecretStr | None = Field(
+        None, description="Redis or Valkey URL; default the embedded Valkey that `wetread up` starts"
+    )
+    http_host: str = Field(
+        "127.0.0.1", description="address the web service binds; loopback unless a proxy guards it"
+    )
+    http_port: int = Field(8642, ge=0, le=65535, description="port of web, /metrics, /healthz and /readyz")
+    metrics_port: int = Field(
+        0, ge=0, le=65535,
+        description="port of a lone ingest or worker's own /metrics; 0: none, the web serves all",
+    )  # fmt: skip
+    settle_seconds: float = Field(
+        2.0, gt=0, description="seconds a file's size and time must rest before it counts as written"
+    )
+    scan_seconds: float = Field(
+        5.0,
+        gt=0,
+        description="seconds between full scans of the inbox; events are only hints and may be lost",
+    )
+    tick_seconds: float = Field(0.2, gt=0, description="seconds between looks at files that are settling")
+    truncated_after_seconds: float = Field(
+        60.0, gt=0, description="seconds without growth after which an incomplete file is quarantined"
+    )
+    file_max_bytes: int = Field(2 * 1024**3, gt=0, description="bytes; larger files are quarantined unread")
+    note_max_bytes: int = Field(1_000_000, gt=0, description="bytes; a longer note is quarantined unread")
+    intake_batch: int = Field(64, gt=0, description="files recorded in one transaction: groups the syncs")
+    relay_seconds: float = Field(1.0, gt=0, description="seconds between looks for owed jobs and lost hints")
+    resend_after_seconds: float = Field(
+        20.0, gt=0, description="seconds a job may wait with an empty queue before its hint is sent again"
+    )
+    lease_seconds: float = Field(
+        60.0, gt=0, description="seconds a worker owns a job without a heartbeat; then others may take it"
+    )
+    heartbeat_seconds: float = Field(
+        5.0, gt=0, description="seconds between a service's signs of life and its leases' renewals"
+    )
+    max_attempts: int = Field(3, gt=0, description="tries of one job before it is failed for a person to see")
+    batch_size: int = Field(
+        8, gt=0, description="jobs one forward pass takes at most; a lone job never waits"
+    )
+    device: str = Field("auto", description="auto: CUDA where there is one, else CPU; or cpu, cuda:0, ...")
+    threads: int = Field(0, ge=0, description="CPU threads of a worker; 0: all cores but none oversubscribed")
+    disk_low_bytes: int = Field(
+        512 * 1024**2,
+        ge=0,
+        description="bytes free below which intake stops claiming and files wait in the inbox",
+    )
+
+    def folder(self, name: str) -> Path:
+        """A folder of the home by its name in FOLDERS."""
+        if name == "inbox" and self.inbox is not None:
+            return self.inbox
+        return self.home / name
+
+    @property
+    def master_key(self) -> Path:
+        """Where the master key lies."""
+        return self.key_file or self.home / "keys" / "master.key"
+
+    @property
+    def database(self) -> str:
+        """The database's SQLAlchemy URL (may hold a password: never log it)."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{(self.home / 'wetread.db').absolute()}"
+
+    @property
+    def redis(self) -> str:
+        """The Redis URL (holds a password: never log it).
+
+        Raises Misconfigured when neither a URL is set nor an embedded Valkey was started.
+        """
+        if self.redis_url is not None:
+            return self.redis_url.get_secret_value()
+        path = self.home / "valkey" / "endpoint.json"
+        try:
+            endpoint = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise Misconfigured(
+                "no Redis: set WETREAD_REDIS_URL, or start the embedded one with `wetread up`"
+            ) from error
+        return f"redis://:{quote(endpoint['password'])}@127.0.0.1:{endpoint['port']}/0"
+
+    def make_folders(self) -> None:
+        """The home and its folders, for the owner alone (0700)."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        for name in FOLDERS:
+            self.folder(name).mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def load(home: Path | None = None) -> Settings:
+    """The settings from the environment over `<home>/wetread.toml` over the defaults.
+
+    Raises Misconfigured, naming each wrong setting, never its value (it may be a secret).
+    """
+    try:
+        named: dict[str, Any] = {} if home is None else {"home": home}
+        where = Settings(**named).home
+        path = where / "wetread.toml"
+        stored: dict[str, Any] = tomllib.loads(path.read_text("utf-8")) if path.is_file() else {}
+        environment = Settings(**named).model_dump(exclude_unset=True)
+        return Settings(**{**stored, **environment, "home": where.absolute()})
+    except tomllib.TOMLDecodeError as error:
+        raise Misconfigured(f"wetread.toml: {error}") from error
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise Misconfigured(f"settings: {wrong}. `wetread settings` lists what there is") from None

@@ -1,0 +1,163 @@
+"""The database: its engine, its migrations, and transactions that carry their audit entries."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from db import audit, keys, settings
+from db.archive import Archive
+from db.errors import Misconfigured, Unavailable
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def utcnow() -> datetime:
+    """Now, with its zone."""
+    return datetime.now(UTC)
+
+
+class Writer:
+    """One write transaction: its connection, its time, and the audit entries it will append."""
+
+    def __init__(self, connection: Connection, now: datetime, key: keys.Keys) -> None:
+        self.connection = connection
+        self.now = now
+        self.keys = key
+        self.entries: list[audit.Entry] = []
+
+    def audit(self, subject: str, action: str, **detail: object) -> None:
+        """Notes a step; `action` is `subject:verb`. Identifiers, codes and numbers only, never people."""
+        self.entries.append((subject, action, detail))
+
+
+class Store:
+    """A database with the keys that seal its columns and chain its log."""
+
+    def __init__(
+        self, url: str, key: keys.Keys, *, anchor: Path | None = None, now: Callable[[], datetime] = utcnow
+    ) -> None:
+        self.engine = _engine(url)
+        self.keys = key
+        self.anchor = anchor
+        self.now = now
+
+    @contextmanager
+    def write(self) -> Iterator[Writer]:
+        """A write transaction; its audit entries are appended last and commit with it or not at all.
+
+        Raises Unavailable when the database cannot be reached, is full, or stays locked.
+        """
+        with _fate(), self.engine.connect().execution_options(wetread_write=True) as connection:
+            with connection.begin():
+                writer = Writer(connection, self.now(), self.keys)
+                yield writer
+                head = audit.append(connection, self.keys.audit, writer.entries, writer.now)
+            if head is not None and self.anchor is not None:
+                audit.note_anchor(self.anchor, head)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A read-only look. Raises Unavailable when the database cannot be reached."""
+        with _fate(), self.engine.connect() as connection:
+            yield connection
+
+    def verify_audit(self) -> audit.Verdict:
+        """Walks the audit chain against the anchor."""
+        anchor = audit.read_anchor(self.anchor) if self.anchor else None
+        with self.read() as connection:
+            return audit.verify(connection, self.keys.audit, anchor)
+
+    def close(self) -> None:
+        """Lets the connections go."""
+        self.engine.dispose()
+
+
+@contextmanager
+def _fate() -> Iterator[None]:
+    """What the world does to a database becomes Unavailable, without the statement's values."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise Unavailable(
+            f"database: {type(error.orig).__name__}; is it up, and its disk not full?"
+        ) from None
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise Unavailable("database: the connection was lost") from None
+        raise
+
+
+def _engine(url: str) -> Engine:
+    if url.startswith("sqlite"):
+        engine = create_engine(url, connect_args={"timeout": 30}, hide_parameters=True)
+        event.listen(engine, "connect", _sqlite_connect)
+        event.listen(engine, "begin", _sqlite_begin)
+        return engine
+    return create_engine(
+        url, hide_parameters=True, pool_pre_ping=True, pool_recycle=300, connect_args={"connect_timeout": 10}
+    )
+
+
+def _sqlite_connect(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # transactions begin as _sqlite_begin says, not as the driver thinks
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _sqlite_begin(connection: Connection) -> None:
+    # IMMEDIATE for writers: a deferred transaction that turns into a writer fails instead of waiting
+    write = connection.get_execution_options().get("wetread_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def migrate(store: Store) -> None:
+    """Brings the schema to this version. Safe from several processes at once: one waits for the other."""
+
+    from alembic import command
+    from alembic.config import Config
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    with (
+        _fate(),
+        store.engine.connect().execution_options(wetread_write=True) as connection,
+        connection.begin(),
+    ):
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(8642)"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def schema_version(store: Store) -> tuple[str | None, str]:
+    """The database's migration and the newest this code has."""
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    with store.read() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+    return found, ScriptDirectory(str(MIGRATIONS)).get_current_head() or ""
+
+
+def open_store(values: settings.Settings, *, create_key: bool = False) -> tuple[Store, Archive]:
+    """The store and archive of an installation. `create_key` makes the master key on its first start."""
+    if not values.home.is_dir() and not create_key:
+        raise Misconfigured(
+            f"{values.home.name}: no such home; start once with `wetread up`, or name it with --home"
+        )
+    if create_key:
+        values.make_folders()
+    key = keys.load(values.master_key) if values.master_key.exists() or not create_key else keys.create(
+        values.master_key
+    )  # fmt: skip
+    store = Store(values.database, key, anchor=values.home / "audit.anchor")
+    return store, Archive(values.folder("archive"), key)
