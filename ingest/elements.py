@@ -1,0 +1,97 @@
+"""One DICOM element at a time, as the plain value that it should be, or as nothing when it is not."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+
+_CODE_STRING = re.compile(r"[A-Z0-9_ ]{1,16}")  # VR CS, PS3.5 table 6.2-1
+
+
+def value(ds: Dataset, keyword: str) -> Any:
+    """The element's value; None when it is absent, empty or cannot be converted.
+
+    A wrong VR or an impossible value must not cost the whole object; whoever needs it finds it absent.
+    """
+    try:
+        found = ds.get(keyword)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - pydicom raises anything on a malformed value, and quotes it
+        return None
+    return None if isinstance(found, str | bytes | list) and not found else found
+
+
+def text(ds: Dataset, keyword: str) -> str:
+    """The (first) value as text without padding; "" when there is none."""
+    found = value(ds, keyword)
+    if isinstance(found, MultiValue | list):
+        found = found[0] if found else None
+    if found is None or isinstance(found, bytes | Dataset):
+        return ""
+    return str(found).strip(" \0\t\r\n")
+
+
+def code_strings(ds: Dataset, keyword: str) -> list[str]:
+    """The values of an element of VR CS; those that are no code string are left out."""
+    found = value(ds, keyword)
+    parts = found if isinstance(found, MultiValue | list) else [found]
+    words = [str(part).strip(" \0").upper() for part in parts if isinstance(part, str)]
+    return [word for word in words if _CODE_STRING.fullmatch(word)]
+
+
+def code_string(ds: Dataset, keyword: str) -> str:
+    """The first value of an element of VR CS, upper case; "" when there is none."""
+    return next(iter(code_strings(ds, keyword)), "")
+
+
+def numbers(ds: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """Exactly `count` finite numbers, or None."""
+    found = value(ds, keyword)
+    parts = list(found) if isinstance(found, MultiValue | list | tuple) else [found]
+    try:
+        plain = tuple(float(part) for part in parts)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return plain if len(plain) == count and all(map(math.isfinite, plain)) else None
+
+
+def number(ds: Dataset, keyword: str) -> float | None:
+    """The first value as a finite number, or None."""
+    found = value(ds, keyword)
+    if isinstance(found, MultiValue | list):
+        found = found[0] if found else None
+    try:
+        plain = float(found) if found is not None else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return plain if plain is not None and math.isfinite(plain) else None
+
+
+def integer(ds: Dataset, keyword: str) -> int | None:
+    """The first value as a whole number, or None."""
+    plain = number(ds, keyword)
+    return int(plain) if plain is not None and plain.is_integer() and abs(plain) < 2**53 else None
+
+
+def first_item(ds: Dataset, keyword: str) -> Dataset | None:
+    """The first item of a sequence, or None."""
+    found = value(ds, keyword)
+    try:
+        item = found[0] if found else None
+    except (TypeError, IndexError, KeyError):
+        return None
+    return item if isinstance(item, Dataset) else None
+
+
+def spacing_mm(ds: Dataset) -> tuple[float, float] | None:
+    """(row, column) spacing in mm: PixelSpacing, else ImagerPixelSpacing, at the detector (PS3.3 10.7)."""
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
+        pair = numbers(ds, keyword, 2)
+        if pair and pair[0] > 0 and pair[1] > 0:
+            return pair[0], pair[1]
+    return None

@@ -1,0 +1,239 @@
+"""DICOM objects, with or without a preamble and in any transfer syntax, become images and documents."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, ImplicitVRLittleEndian
+
+from db.errors import Rejected
+from db.records import Evidence, Identity, Kind
+from ingest import frames
+from ingest.elements import code_string, code_strings, first_item, integer, numbers, spacing_mm, text
+from ingest.quiet import quiet
+from ingest.structure import DICOMDIR, Structure, opened, plausible, walk
+from models.payloads import Image
+
+SUFFIXES = frozenset((".dcm", ".dicom", ".dic", ".ima"))  #: what a file that should be DICOM is named
+
+_AGAIN = "Send the file again from its source and compare the sizes."
+_UID = re.compile(r"[0-9][0-9.]{0,63}")
+
+# Nothing else is read into memory when a file is recorded.
+_TAGS = [
+    *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
+    *("AccessionNumber", "IssuerOfAccessionNumberSequence"),
+    *("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate"),
+    *("Modality", "BodyPartExamined", "ViewPosition", "Laterality", "ImageLaterality", "ImageType"),
+    *("InstanceNumber", "SeriesNumber", "NumberOfFrames", "Rows", "Columns", "SamplesPerPixel"),
+    *("BitsStored", "PhotometricInterpretation", "PixelSpacing", "ImagerPixelSpacing"),
+    *("BurnedInAnnotation", "ImageOrientationPatient", "ImagePositionPatient", "PatientOrientation"),
+]
+
+
+def claims(head: bytes, suffix: str) -> bool:
+    """Whether a file with these first bytes is DICOM; the suffix is no evidence."""
+    return head[128:132] == b"DICM" or plausible(head)
+
+
+def whole(path: Path) -> str | None:
+    """None when the file has reached its declared end, else what is missing.
+
+    Also None when more bytes could not mend it (a bomb, too deep a nesting): `read` says why.
+    Raises OSError.
+    """
+    with path.open("rb") as file:
+        return walk(file).gap
+
+
+def read(path: Path) -> Evidence:
+    """The file's identifiers and facts; pixel values are not read.
+
+    Raises Rejected (`not-dicom`, `truncated`, `no-sop-instance-uid`, `bad-uid`, `no-pixels`,
+    `dicomdir`, `malformed`, `too-large`, `unsupported-transfer-syntax`) and OSError.
+    """
+    with path.open("rb") as file:
+        if not claims(file.read(4096), path.suffix.lower()):
+            raise Rejected("not-dicom", "the file does not begin like a DICOM file", "Export it as DICOM.")
+        structure = walk(file)
+        if structure.fault:
+            raise structure.fault
+        if structure.sop_class == DICOMDIR:
+            raise Rejected("dicomdir", "this is a DICOMDIR, an index of other files", "Send those files.")
+        _refuse_incomplete(structure)
+        with _guarded("the data set could not be parsed"):
+            ds = _parse(file, structure)
+            return _evidence(ds, structure)
+
+
+def payload(data: bytes) -> Image:
+    """The middle frame as it would be displayed (see models.payloads.Image).
+
+    Raises Rejected (`truncated`, `no-pixels`, `malformed`, `too-large`, `undecodable`,
+    `unsupported-transfer-syntax`).
+    """
+    file = BytesIO(data)
+    structure = walk(file)
+    if structure.fault:
+        raise structure.fault
+    _refuse_incomplete(structure)
+    if not structure.pixels:
+        raise Rejected("no-pixels", "the object has no pixel data", "It is kept; there is no image to read.")
+    frames.require_decoder(structure.transfer_syntax)
+    with _guarded("the data set could not be parsed"):
+        ds = dcmread(opened(file, structure), force=True)
+        _mend_meta(ds, structure)
+    with _guarded("the pixel description could not be understood"):
+        return frames.image(ds)
+
+
+@contextmanager
+def _guarded(sentence: str) -> Iterator[None]:
+    """Only Rejected leaves: the libraries' own messages quote values of the patient's."""
+    try:
+        with quiet():
+            yield
+    except (Rejected, MemoryError):
+        raise
+    except Exception:  # noqa: BLE001 - whatever a hostile file makes pydicom raise, the file is at fault
+        raise Rejected("malformed", sentence, "Validate the file (dciodvfy) and export it again.") from None
+
+
+def _refuse_incomplete(structure: Structure) -> None:
+    if structure.gap is None:
+        return
+    if structure.complete and structure.image and not structure.pixels and structure.last > 0x0020000E:
+        raise Rejected(
+            "no-pixels",
+            "an image object without pixel data",
+            "Send the whole object; some archives strip pixel data from exports.",
+        )
+    raise Rejected("truncated", structure.gap, _AGAIN)
+
+
+def _parse(file: BinaryIO, structure: Structure) -> Dataset:
+    return dcmread(
+        opened(file, structure),
+        force=True,
+        stop_before_pixels=True,
+        specific_tags=[*_TAGS, "PresentationLUTShape"],
+    )
+
+
+def _mend_meta(ds: Dataset, structure: Structure) -> None:
+    """Decoding asks the file meta information for the transfer syntax; not every file has it."""
+    if structure.deflated or not structure.transfer_syntax:
+        implicit, little = ds.original_encoding
+        ds.file_meta.TransferSyntaxUID = (
+            ImplicitVRLittleEndian
+            if implicit
+            else UID("1.2.840.10008.1.2.1" if little else "1.2.840.10008.1.2.2")
+        )
+
+
+def _evidence(ds: Dataset, structure: Structure) -> Evidence:
+    uid = _uid(ds, "SOPInstanceUID")
+    study_uid, series_uid = _uid(ds, "StudyInstanceUID"), _uid(ds, "SeriesInstanceUID")
+    if structure.pixels:
+        frames.require_decoder(structure.transfer_syntax)
+    elif structure.image:
+        raise Rejected("no-pixels", "an image object without pixel data", "Send the whole object.")
+    return Evidence(
+        kind=Kind.IMAGE if structure.pixels else Kind.DOCUMENT,
+        uid=uid,
+        case_key=_accession(ds) or study_uid,
+        identity=_identity(ds),
+        study_uid=study_uid,
+        series_uid=series_uid,
+        facts=_facts(ds, structure),
+    )
+
+
+def _uid(ds: Dataset, keyword: str) -> str:
+    """A UID that the object cannot do without."""
+    value = text(ds, keyword)
+    if not value:
+        raise Rejected(
+            "no-sop-instance-uid",
+            f"the object has no {keyword}",
+            "Export it again as a DICOM file with its study, series and instance UIDs.",
+        )
+    if not _UID.fullmatch(value):
+        raise Rejected("bad-uid", f"{keyword} is not a UID: up to 64 digits and dots", "Export it again.")
+    return value
+
+
+def _accession(ds: Dataset) -> str:
+    """The accession number, with its issuer (HL7 CX form) when the object names one."""
+    number = text(ds, "AccessionNumber")
+    issuer = first_item(ds, "IssuerOfAccessionNumberSequence")
+    if not number or issuer is None:
+        return number
+    name = text(issuer, "LocalNamespaceEntityID") or text(issuer, "UniversalEntityID")
+    return f"{number}^^^{name}" if name else number
+
+
+def _identity(ds: Dataset) -> Identity | None:
+    number, name = text(ds, "PatientID"), text(ds, "PatientName")
+    if not number and not name:
+        return None
+    born = text(ds, "PatientBirthDate")
+    return Identity(
+        number=number,
+        issuer=text(ds, "IssuerOfPatientID"),
+        name=name,
+        birth_date=born if re.fullmatch(r"[0-9]{8}", born) else "",
+    )
+
+
+def _facts(ds: Dataset, structure: Structure) -> dict[str, str | int | float | bool | None]:
+    """Code strings, numbers and UIDs only: free text may hold anything."""
+    spacing = spacing_mm(ds)
+    name = UID(structure.sop_class).name
+    return {
+        "modality": code_string(ds, "Modality"),
+        "sop_class_uid": structure.sop_class if _UID.fullmatch(structure.sop_class) else "",
+        "sop_class_name": name if name != structure.sop_class else "",
+        "transfer_syntax_uid": structure.transfer_syntax if _UID.fullmatch(structure.transfer_syntax) else "",
+        "rows": integer(ds, "Rows"),
+        "columns": integer(ds, "Columns"),
+        "frames": integer(ds, "NumberOfFrames") or (1 if structure.pixels else None),
+        "bits_stored": integer(ds, "BitsStored"),
+        "photometric": code_string(ds, "PhotometricInterpretation"),
+        "body_part": code_string(ds, "BodyPartExamined"),
+        "view_position": code_string(ds, "ViewPosition"),
+        "laterality": code_string(ds, "ImageLaterality") or code_string(ds, "Laterality"),
+        "image_type": _image_type(ds),
+        "instance_number": integer(ds, "InstanceNumber"),
+        "series_number": integer(ds, "SeriesNumber"),
+        "pixel_spacing": f"{spacing[0]:g}\\{spacing[1]:g}" if spacing else None,  # mm: row, column
+        **_place(ds),
+        "burned_in": {"YES": True, "NO": False}.get(code_string(ds, "BurnedInAnnotation")),
+        "has_pixels": bool(structure.pixels),
+    }
+
+
+def _image_type(ds: Dataset) -> str:
+    """The values of ImageType that are code strings, joined as the standard writes them."""
+    return "\\".join(code_strings(ds, "ImageType")[:8])
+
+
+def _place(ds: Dataset) -> dict[str, float | str | None]:
+    """The plane a slice lies in, and how far along its normal, in mm (PS3.3 C.7.6.2.1.1)."""
+    axes, position = numbers(ds, "ImageOrientationPatient", 6), numbers(ds, "ImagePositionPatient", 3)
+    if axes is None:
+        return {"orientation": None, "slice_position_mm": None}
+    (a, b, c), (d, e, f) = axes[:3], axes[3:]
+    normal = (b * f - c * e, c * d - a * f, a * e - b * d)
+    largest = max(range(3), key=lambda axis: abs(normal[axis]))
+    return {
+        "orientation": ("sagittal", "coronal", "transverse")[largest],
+        "slice_position_mm": position and round(sum(n * p for n, p in zip(normal, position, strict=True)), 4),
+    }
