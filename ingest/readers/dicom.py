@@ -233,7 +233,7 @@ def _place(ds: Dataset) -> dict[str, float | str | None]:
     (a, b, c), (d, e, f) = axes[:3], axes[3:]
     normal = (b * f - c * e, c * d - a * f, a * e - b * d)
     largest = max(range(3), key=lambda axis: abs(normal[axis]))
-    return {
-        "orientation": ("sagittal", "coronal", "transverse")[largest],
-        "slice_position_mm": position and round(sum(n * p for n, p in zip(normal, position, strict=True)), 4),
-    }
+    along = None
+    if position is not None:
+        along = round(sum(n * p for n, p in zip(normal, position, strict=True)), 4)
+    return {"orientation": ("sagittal", "coronal", "transverse")[largest], "slice_position_mm": along}
