@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, case, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, exists, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from db.records import Diagnosis, FileState, Finding, JobState
@@ -51,6 +51,7 @@ class Claimed:
     attempts: int
     inputs: tuple[Input, ...]
     queued_seconds: float  #: since it was owed
+    seen_at: datetime  #: when its input was first seen in the inbox
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +188,7 @@ def claim(store: Store, job_id: str, *, worker: str, lease_seconds: float, limit
                     weights_sha256=row.weights_sha256, lane=row.lane, attempts=row.attempts + 1,
                     inputs=_inputs(writer, row.id),
                     queued_seconds=(writer.now - row.created_at).total_seconds(),
+                    seen_at=_seen_at(writer, row.id) or row.created_at,
                 )
             )  # fmt: skip
     return claimed
@@ -200,6 +202,15 @@ def _inputs(writer: Writer, job_id: str) -> tuple[Input, ...]:
         .order_by(JobInput.position)
     )
     return tuple(Input(evidence_id=i, kind=k, digest=d) for i, k, d in writer.connection.execute(query))
+
+
+def _seen_at(writer: Writer, job_id: str) -> datetime | None:
+    query = (
+        select(func.min(File.first_seen))
+        .join(JobInput, JobInput.evidence_id == File.evidence_id)
+        .where(JobInput.job_id == job_id)
+    )
+    return writer.connection.scalar(query)
 
 
 def renew(store: Store, tokens: Iterable[str], lease_seconds: float) -> None:
@@ -335,7 +346,9 @@ def reap(store: Store, max_attempts: int) -> int:
         for row in rows:
             failed = row.attempts >= max_attempts
             writer.connection.execute(
-                update(Job).where(Job.id == row.id, Job.token == row.token, Job.state == JobState.RUNNING).values(
+                update(Job)
+                .where(Job.id == row.id, Job.token == row.token, Job.state == JobState.RUNNING)
+                .values(
                     state=JobState.FAILED if failed else JobState.OWED, token=None, lease_until=None,
                     error="lease ended: the worker stopped without a word",
                     finished_at=writer.now if failed else None,

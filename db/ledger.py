@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from db import jobs
-from db.errors import Rejected
+from db.errors import Misconfigured, Rejected
 from db.jobs import Owed
 from db.keys import Keys
 from db.records import Evidence, FileState, Identity
@@ -124,6 +124,21 @@ def conclude(
     detail = {k: v for k, v in {"reason": reason, "digest": digest, "evidence": evidence_id}.items() if v}
     writer.audit(f"file:{file_id}", f"file:{state}", **detail)
     return True
+
+
+def reopen(writer: Writer, file_id: str, name: str) -> None:
+    """A quarantined file goes round again, as the same row, under the path it is put back at."""
+    changed = writer.connection.execute(
+        update(File)
+        .where(File.id == file_id, File.state == FileState.QUARANTINED)
+        .values(
+            state=FileState.PENDING, reason=None, sentence=None, digest=None, changed_at=writer.now,
+            path_key=path_key(writer.keys, name), name_sealed=writer.keys.seal(name, f"files.name:{file_id}"),
+        )
+    )  # fmt: skip
+    if changed.rowcount != 1:
+        raise Misconfigured(f"{file_id} is not in quarantine; see `wetread quarantine list`")
+    writer.audit(f"file:{file_id}", "file:released")
 
 
 def accept(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -79,7 +79,7 @@ def connect(redis_url: str) -> Redis:
 def depth(client: Redis, lanes: Iterable[str] = LANES) -> dict[str, int]:
     """Messages waiting, by lane. Raises Unavailable when Redis cannot be reached."""
     try:
-        return {lane: cast(int, client.llen(queue_name(lane))) for lane in lanes}
+        return {lane: client.llen(queue_name(lane)) for lane in lanes}
     except RedisError as error:
         raise Unavailable(f"redis: {type(error).__name__}; is it up?") from None
 

@@ -108,12 +108,14 @@ def case_count(connection: Connection) -> int:
 
 
 def results(
-    connection: Connection, *, case: str | None = None, since: datetime | None = None, model: str | None = None,
-    finding: str | None = None, result: str | None = None, limit: int = 10_000,
-) -> list[Row]:  # fmt: skip
-    """Findings and abstentions, newest first, in the promised shape."""
-    clauses, values = ["1 = 1"], {"limit": limit}  # type: tuple[list[str], dict[str, Any]]
-    wanted = {"case_id": case, "model": model, "code": finding, "result_id": result}
+    connection: Connection, *, since: datetime | None = None, limit: int = 10_000, **wanted: str | None
+) -> list[Row]:
+    """Findings and abstentions, newest first, in the promised shape.
+
+    wanted: case_id, model, code or result_id, each to narrow by; None does not narrow.
+    """
+    clauses = ["1 = 1"]
+    values: dict[str, Any] = {"limit": limit}
     for column, value in wanted.items():
         if value is not None:
             clauses.append(f"{column} = :{column}")
@@ -156,7 +158,7 @@ def case_report(connection: Connection, case_id: str) -> Row | None:
         **{k: _plain(k, v) for k, v in head.items()},
         "inputs": evidence,
         "readings": jobs,
-        "results": results(connection, case=case_id),
+        "results": results(connection, case_id=case_id),
         "timeline": _timeline(connection, evidence, jobs),
         "reviews": [],
     }
@@ -231,7 +233,7 @@ JSON_COLUMNS = {"facts", "detail", "seconds", "evidence"}
 def _plain(name: str, value: object) -> object:
     if name in JSON_COLUMNS and isinstance(value, str):
         return _json(value)
-    if name.endswith("_at") or name.endswith("_until") or name.endswith("_seen"):
+    if name.endswith(("_at", "_until", "_seen")):
         return _iso(value)
     return value
 

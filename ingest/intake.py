@@ -1,0 +1,236 @@
+"""Accepts a settled file: claim, read, archive, record with the jobs it owes; or quarantine it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import cast
+
+from sqlalchemy.exc import IntegrityError
+
+from db import ledger, metrics
+from db.archive import Archive
+from db.errors import Misconfigured, Rejected, Unavailable
+from db.jobs import Owed
+from db.logs import get, place
+from db.records import Evidence, FileState
+from db.settings import Settings
+from db.store import Store, Writer
+from ingest import identify, quarantine, routing
+from ingest.readers import note
+from models.card import ModelCard
+
+log = get("ingest")
+SIDECAR = ".sidecar"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """A file moved out of the inbox, so that nobody else takes it and it cannot change its name."""
+
+    id: str
+    name: str  #: path below the inbox it came from
+    work: Path
+    sidecar_id: str | None = None  #: the ledger's id of the JSON that came with it
+    claimed_at: float = field(default_factory=time.perf_counter)
+
+    @property
+    def sidecar(self) -> Path:
+        """Where the claimed sidecar lies, if there is one."""
+        return self.work.with_name(self.work.name + SIDECAR)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """A claimed file that was read and archived, or refused."""
+
+    file: Claimed
+    digest: str | None
+    size: int
+    evidence: Evidence | None = None
+    owed: tuple[Owed, ...] = ()
+    unread: str | None = None
+    refusal: Rejected | None = None
+    stage: str = "read"
+
+
+class Intake:
+    """The way from the inbox to the record. Every step may be repeated after any stop."""
+
+    def __init__(
+        self, settings: Settings, store: Store, archive: Archive, cards: Sequence[ModelCard]
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.archive = archive
+        self.cards = cards
+        self.inbox = settings.folder("inbox")
+        self.work = work_folder(settings)
+
+    def claim(self, file_id: str, name: str, sidecar: tuple[str, str] | None = None) -> Claimed | None:
+        """Renames a file (and its sidecar, as (id, name)) into the work area; None when it is gone.
+
+        Raises Misconfigured when the inbox does not let us.
+        """
+        work = self.work / file_id
+        claimed = Claimed(id=file_id, name=name, work=work, sidecar_id=sidecar[0] if sidecar else None)
+        with metrics.stage("claim"):
+            try:
+                if sidecar is not None:
+                    os.rename(self.inbox / sidecar[1], claimed.sidecar)
+                os.rename(self.inbox / name, work)
+            except FileNotFoundError:
+                return None
+            except PermissionError as error:
+                raise Misconfigured(
+                    "the inbox does not let ingest move files; see `wetread doctor`"
+                ) from error
+        return claimed
+
+    def unfinished(self) -> list[Claimed]:
+        """Files that were claimed before the last stop and are not concluded."""
+        with self.store.read() as connection:
+            pending = ledger.open_files(connection, self.store.keys)
+        found = []
+        for file in pending:
+            claimed = Claimed(id=file.id, name=file.name, work=self.work / file.id)
+            if os.path.lexists(claimed.work):
+                found.append(claimed)
+        return found
+
+    def sweep(self) -> None:
+        """Removes work files whose rows were concluded just before the last stop."""
+        for path in self.work.iterdir():
+            file_id = path.name.removesuffix(SIDECAR)
+            with self.store.read() as connection:
+                state = ledger.state_of(connection, file_id)
+            if state not in (None, FileState.PENDING):
+                path.unlink()
+
+    def process(self, claimed: Sequence[Claimed]) -> list[FileState]:
+        """Reads and records claimed files in one transaction; returns each one's new state.
+
+        Raises Unavailable with nothing recorded when the archive or database cannot be written;
+        the files stay in the work area for another try.
+        """
+        reads = [self._read(file) for file in claimed]
+        with metrics.stage("record"):
+            states = self._record(reads)
+        for read, state in zip(reads, states, strict=True):
+            self._tidy(read, state)
+            metrics.intake_seconds.observe(time.perf_counter() - read.file.claimed_at)
+        return states
+
+    def _read(self, file: Claimed) -> Read:
+        size = file.work.lstat().st_size
+        try:
+            if file.work.is_symlink() or not file.work.is_file():
+                raise Rejected(
+                    "not-a-file",
+                    "a link, pipe, socket or device, expected a regular file",
+                    "Send the file itself.",
+                )
+            if size > self.settings.file_max_bytes:
+                raise Rejected(
+                    "too-large", f"{size} bytes, at most {self.settings.file_max_bytes} are read",
+                    "Raise file_max_bytes if it is right, and release it.",
+                )  # fmt: skip
+            with metrics.stage("read"):
+                evidence = self._evidence(file)
+        except PermissionError:
+            return self._refuse(
+                file,
+                size,
+                Rejected("unreadable", "ingest may not read it", "Give its user read access; release it."),
+            )
+        except Rejected as why:
+            return self._refuse(file, size, why)
+        except (Unavailable, Misconfigured):
+            raise
+        except Exception as error:  # noqa: BLE001 - our bug must not stop the other files
+            metrics.errors.labels("read", type(error).__name__).inc()
+            log.error("read_failed", file=file.id, error=place(error))
+            fault = Rejected(
+                "internal-error", f"a fault of wetread's own: {place(error)}", "Report it; release it later."
+            )
+            return self._refuse(file, size, fault)
+        with metrics.stage("archive"):
+            digest = self.archive.put(file.work)
+        owed, unread = routing.owed(evidence, self.cards)
+        return Read(file=file, digest=digest, size=size, evidence=evidence, owed=tuple(owed), unread=unread)
+
+    def _evidence(self, file: Claimed) -> Evidence:
+        path = PurePosixPath(file.name)
+        found = identify.reader(file.work, path.suffix.lower())
+        if found is cast(identify.Reader, note):
+            if file.work.stat().st_size > self.settings.note_max_bytes:
+                raise Rejected(
+                    "too-large", f"a note of more than {self.settings.note_max_bytes} bytes",
+                    "Split it, or raise note_max_bytes and release it.",
+                )  # fmt: skip
+            sidecar = file.sidecar.read_bytes() if file.sidecar.is_file() else None
+            return note.read(file.work, sidecar=sidecar, parts=path.parts[:-1])
+        lacking = found.whole(file.work)
+        if lacking:
+            raise Rejected("truncated", lacking, "Send the whole file again.")
+        return found.read(file.work)
+
+    def _refuse(self, file: Claimed, size: int, why: Rejected, stage: str = "read") -> Read:
+        place_ = self.settings.folder("quarantine") / file.id
+        digest = quarantine.put(place_, file.work, self.store.keys, why, stage=stage, now=self.store.now())
+        return Read(file=file, digest=digest, size=size, refusal=why, stage=stage)
+
+    def _record(self, reads: Sequence[Read]) -> list[FileState]:
+        for _ in range(3):
+            try:
+                with self.store.write() as writer:
+                    return [self._record_one(writer, read) for read in reads]
+            except IntegrityError:  # another ingest recorded the same bytes meanwhile: look again
+                continue
+        raise Unavailable("database: the same inputs are being recorded elsewhere; trying again")
+
+    def _record_one(self, writer: Writer, read: Read) -> FileState:
+        refusal = read.refusal
+        if read.evidence is not None and read.digest is not None:
+            try:
+                state = ledger.accept(
+                    writer, read.file.id, read.evidence, digest=read.digest, size=read.size, owed=read.owed,
+                    unread=read.unread,
+                )  # fmt: skip
+            except Rejected as why:
+                refusal = why
+                self._refuse(read.file, read.size, why, "record")
+        if refusal is not None:
+            ledger.conclude(
+                writer, read.file.id, FileState.QUARANTINED, reason=refusal.code, sentence=refusal.sentence,
+                digest=read.digest,
+            )  # fmt: skip
+            state = FileState.QUARANTINED
+        if read.file.sidecar_id is not None:
+            ledger.conclude(writer, read.file.sidecar_id, FileState.IGNORED, reason="sidecar")
+        return state
+
+    def _tidy(self, read: Read, state: FileState) -> None:
+        """After the commit: the work file goes; the log says what became of it."""
+        place_ = self.settings.folder("quarantine") / read.file.id
+        if state is FileState.QUARANTINED and not (place_ / quarantine.PAYLOAD).exists():
+            quarantine.keep_unreadable(place_.parent, read.file.id, read.file.work)
+        read.file.work.unlink(missing_ok=True)
+        read.file.sidecar.unlink(missing_ok=True)
+        reason = read.refusal.code if read.refusal else None
+        log.info("file_taken", file=read.file.id, state=state.value, bytes=read.size, reason=reason)
+
+
+def work_folder(settings: Settings) -> Path:
+    """Where claimed files lie: in the home, or in the inbox when that is another file system.
+
+    A rename is only atomic within one file system.
+    """
+    inbox, work = settings.folder("inbox"), settings.folder("work")
+    if inbox.stat().st_dev != work.stat().st_dev:
+        work = inbox / ".wetread-work"
+        work.mkdir(mode=0o700, exist_ok=True)
+    return work

@@ -1,0 +1,209 @@
+"""The ingest service: watches, takes in, hints; one loop on one thread, which any stop may interrupt."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import PurePosixPath
+
+from sqlalchemy import Connection
+
+from db import ledger, metrics, services
+from db.errors import Misconfigured, Unavailable
+from db.ledger import Sighting
+from db.logs import get, place
+from db.records import FileState
+from db.settings import Settings
+from db.store import Store
+from ingest import identify
+from ingest.dispatch import Dispatch
+from ingest.intake import Claimed, Intake
+from ingest.watch import Events, Inbox, Settled
+
+log = get("ingest")
+ORPHAN_JSON_SECONDS = 60  # a sidecar may come before its note; after this it is judged alone
+
+
+class Ingest:
+    """The loop's state: the inbox as seen, the ledger's ids of its files, work not yet recorded."""
+
+    def __init__(
+        self, settings: Settings, store: Store, intake: Intake, dispatch: Dispatch,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self.settings = settings
+        self.store = store
+        self.intake = intake
+        self.dispatch = dispatch
+        self.clock = clock
+        self.inbox = Inbox(settings.folder("inbox"), settings.settle_seconds)
+        self.ids: dict[str, str] = {}  #: path below the inbox -> ledger id
+        self.held: list[Claimed] = []  #: claimed, and not recorded because the world was at fault
+        self.state = "starting"
+        self._next_scan = 0.0
+        self._next_relay = 0.0
+        self._next_beat = 0.0
+
+    def resume(self) -> None:
+        """Picks up what the last stop left: claimed files, files that went away meanwhile."""
+        self.intake.sweep()
+        self.held = self.intake.unfinished()
+        claimed = {file.id for file in self.held}
+        with self.store.read() as connection:
+            pending = ledger.open_files(connection, self.store.keys)
+            self.inbox.droppings = self._known_droppings(connection)
+        gone = [f.id for f in pending if f.id not in claimed and not (self.inbox.root / f.name).exists()]
+        self._withdraw(gone)
+
+    def _known_droppings(self, connection: Connection) -> set[str]:
+        known = ledger.droppings(connection)
+        probe = Inbox(self.inbox.root, self.settings.settle_seconds)
+        _, dropped = probe.scan(0.0)
+        return {name for name in dropped if ledger.path_key(self.store.keys, name) in known}
+
+    def tick(self, hints: Sequence[object] = ()) -> None:
+        """One turn: look, take in what has settled, hint what is owed, say that we live.
+
+        Raises Unavailable when the database is away; the next turn tries again.
+        """
+        now = self.clock()
+        for path in hints:
+            self._enter(*self.inbox.hint(self.inbox.root / str(path), now))
+        if now >= self._next_scan:
+            with metrics.scan_seconds.time():
+                self._enter(*self.inbox.scan(now))
+            self._next_scan = self.clock() + self.settings.scan_seconds
+        took = self._take(now)
+        if took or now >= self._next_relay:
+            self.dispatch.relay()
+        if now >= self._next_relay:
+            self.dispatch.reconcile()
+            self._next_relay = now + self.settings.relay_seconds
+        if now >= self._next_beat:
+            services.beat(self.store, "ingest", self.state)
+            self._next_beat = now + self.settings.heartbeat_seconds
+
+    def _enter(self, new: Sequence[str], dropped: Sequence[str]) -> None:
+        """Writes files newly seen into the ledger."""
+        for names, state in ((new, FileState.PENDING), (dropped, FileState.IGNORED)):
+            for start in range(0, len(names), 1000):
+                part = [self._sighting(name) for name in names[start : start + 1000]]
+                with self.store.write() as writer:
+                    found = ledger.see(writer, part, state)
+                if state is FileState.PENDING:
+                    self.ids.update(found)
+
+    def _sighting(self, name: str) -> Sighting:
+        seen = self.inbox.files.get(name)
+        return Sighting(name=name, suffix=PurePosixPath(name).suffix.lower(), bytes=seen.size if seen else 0)
+
+    def _take(self, now: float) -> int:
+        """Claims, reads and records settled files, a batch a transaction; returns how many."""
+        settled, gone = self.inbox.settled(now)
+        self._withdraw([self.ids.pop(name) for name in gone if name in self.ids])
+        self.state = "ready" if self._has_room() else "waiting: disk"
+        if self.state != "ready":
+            return 0
+        count = 0
+        for start in range(0, len(settled), self.settings.intake_batch):
+            for item in settled[start : start + self.settings.intake_batch]:
+                claimed = self._claim(item, now)
+                if claimed is not None:
+                    self.held.append(claimed)
+            count += self._process()
+        return count + self._process()
+
+    def _process(self) -> int:
+        if not self.held:
+            return 0
+        states = self.intake.process(self.held)
+        self.held.clear()
+        return len(states)
+
+    def _has_room(self) -> bool:
+        return shutil.disk_usage(self.settings.home).free >= self.settings.disk_low_bytes
+
+    def _claim(self, item: Settled, now: float) -> Claimed | None:
+        """Claims a settled file, unless it is still incomplete or waits for its companion."""
+        file_id = self.ids.get(item.name)
+        if file_id is None or item.name not in self.inbox.files:  # another ingest's, or taken as a sidecar
+            self._adopt(item.name)
+            return None
+        if item.regular and not self._is_complete(item, now):
+            return None
+        sidecar = self._sidecar_of(item.name)
+        try:
+            claimed = self.intake.claim(file_id, item.name, sidecar)
+        except Misconfigured as error:
+            log.error("cannot_claim", file=file_id, reason=str(error))
+            self.inbox.postpone(item.name, now + self.settings.truncated_after_seconds)
+            return None
+        metrics.stage_seconds.labels("settle", "").observe(item.quiet_seconds)
+        for name in (item.name, sidecar[1] if sidecar else item.name):
+            self.inbox.forget(name)
+            self.ids.pop(name, None)
+        return claimed
+
+    def _adopt(self, name: str) -> None:
+        """A file without an id is entered again: its row may have been concluded elsewhere meanwhile."""
+        if name in self.inbox.files:
+            self._enter([name], [])
+
+    def _is_complete(self, item: Settled, now: float) -> bool:
+        """Has the file reached its declared end, or stopped growing for good?"""
+        suffix = PurePosixPath(item.name).suffix.lower()
+        if suffix == ".json" and item.quiet_seconds < ORPHAN_JSON_SECONDS:
+            self.inbox.postpone(item.name, now + 1.0)
+            return False
+        if item.quiet_seconds >= self.settings.truncated_after_seconds:
+            return True
+        if identify.missing(self.inbox.root / item.name, suffix) is None:
+            return True
+        self.inbox.postpone(item.name, now + max(1.0, self.settings.settle_seconds))
+        return False
+
+    def _sidecar_of(self, name: str) -> tuple[str, str] | None:
+        """The settled JSON that belongs to a note, as (id, name)."""
+        path = PurePosixPath(name)
+        if path.suffix.lower() == ".json":
+            return None
+        for candidate in (f"{name}.json", str(path.with_suffix(".json"))):
+            if candidate in self.inbox.files and candidate in self.ids:
+                return self.ids[candidate], candidate
+        return None
+
+    def _withdraw(self, ids: Sequence[str]) -> None:
+        """Files whose sender took them back before they were read."""
+        if not ids:
+            return
+        with self.store.write() as writer:
+            for file_id in ids:
+                ledger.conclude(writer, file_id, FileState.IGNORED, reason="withdrawn")
+
+
+def run(ingest: Ingest, stop: threading.Event, tick_seconds: float) -> None:
+    """Turns the loop until told to stop; the world's faults are waited out."""
+    events = Events(ingest.inbox.root)
+    events.start()
+    ingest.resume()
+    log.info("ingest_ready", held=len(ingest.held))
+    try:
+        while not stop.is_set():
+            try:
+                ingest.tick(list(events.drain()))
+                pause = tick_seconds
+            except Unavailable as error:
+                metrics.errors.labels("ingest", "Unavailable").inc()
+                log.warning("waiting", reason=str(error))
+                pause = 1.0
+            except OSError as error:
+                metrics.errors.labels("ingest", type(error).__name__).inc()
+                log.error("turn_failed", error=place(error))
+                pause = 1.0
+            stop.wait(pause)
+    finally:
+        events.stop()
+        services.gone(ingest.store, "ingest")
+        log.info("ingest_stopped")

@@ -1,0 +1,180 @@
+"""Files in the inbox settle: events are the hint, the scan is the truth, quiet time says written."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import queue
+import stat
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import watchfiles
+
+from db.logs import get, place
+
+log = get("ingest")
+
+# what operating systems, editors and half-done transfers leave: theirs, not ours
+DROPPINGS = (
+    ".*", "*.tmp", "*.part", "*.partial", "*.filepart", "*.crdownload", "*.swp", "*~",
+    "Thumbs.db", "desktop.ini", "@eaDir",
+)  # fmt: skip
+
+
+@dataclass
+class Seen:
+    """What the inbox showed of a file, and since when it has not changed."""
+
+    size: int
+    mtime_ns: int
+    regular: bool
+    quiet_since: float
+    look_again: float = 0.0  #: not before this time; an incomplete file is not parsed at every tick
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """A file that has rested long enough to be looked at."""
+
+    name: str  #: path below the inbox, POSIX form
+    size: int
+    regular: bool
+    quiet_seconds: float
+
+
+def is_dropping(name: str) -> bool:
+    """Is any part of the path below the inbox one of the DROPPINGS?"""
+    return any(fnmatch.fnmatch(part, pattern) for part in PurePosixPath(name).parts for pattern in DROPPINGS)
+
+
+class Inbox:
+    """The watched folder as last seen. Time is an argument: any monotonic clock's seconds."""
+
+    def __init__(self, root: Path, settle_seconds: float) -> None:
+        self.root = root
+        self.settle_seconds = settle_seconds
+        self.files: dict[str, Seen] = {}
+        self.droppings: set[str] = set()
+
+    def scan(self, now: float) -> tuple[list[str], list[str]]:
+        """Walks the whole folder. Returns (files newly seen, droppings newly seen)."""
+        return self._look(_walk(self.root, self.root), now)
+
+    def hint(self, path: Path, now: float) -> tuple[list[str], list[str]]:
+        """Looks at one path an event named, or at all below it."""
+        return self._look(_walk(self.root, path), now)
+
+    def _look(self, found: Iterator[tuple[str, os.stat_result]], now: float) -> tuple[list[str], list[str]]:
+        new, dropped = [], []
+        for name, info in found:
+            if is_dropping(name):
+                if name not in self.droppings:
+                    self.droppings.add(name)
+                    dropped.append(name)
+                continue
+            if self._observe(name, info, now):
+                new.append(name)
+        return new, dropped
+
+    def _observe(self, name: str, info: os.stat_result, now: float) -> bool:
+        """Notes a file's size and time; whether it is new."""
+        seen = self.files.get(name)
+        regular = stat.S_ISREG(info.st_mode)
+        if seen is None:
+            self.files[name] = Seen(info.st_size, info.st_mtime_ns, regular, now)
+            return True
+        if (info.st_size, info.st_mtime_ns) != (seen.size, seen.mtime_ns):
+            self.files[name] = Seen(info.st_size, info.st_mtime_ns, regular, now)
+        return False
+
+    def settled(self, now: float) -> tuple[list[Settled], list[str]]:
+        """Returns (files that have rested, files that vanished before they were read)."""
+        ready, gone = [], []
+        for name, seen in list(self.files.items()):
+            if now - seen.quiet_since < self.settle_seconds or now < seen.look_again:
+                continue
+            try:
+                info = (self.root / name).lstat()
+            except OSError:
+                del self.files[name]
+                gone.append(name)
+                continue
+            self._observe(name, info, now)
+            quiet = now - self.files[name].quiet_since
+            if quiet >= self.settle_seconds:
+                ready.append(Settled(name=name, size=info.st_size, regular=seen.regular, quiet_seconds=quiet))
+        return ready, gone
+
+    def postpone(self, name: str, until: float) -> None:
+        """Does not offer a settled file again before a time, unless it changes."""
+        if name in self.files:
+            self.files[name].look_again = until
+
+    def forget(self, name: str) -> None:
+        """A file that was claimed is no longer in the inbox."""
+        self.files.pop(name, None)
+
+
+def _walk(root: Path, start: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Every non-folder at or below a path, never through a link, as (name below root, lstat)."""
+    try:
+        info = start.lstat()
+    except OSError:
+        return
+    if not stat.S_ISDIR(info.st_mode):
+        yield start.relative_to(root).as_posix(), info
+        return
+    stack = [start]
+    while stack:
+        folder = stack.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        if not is_dropping(entry.name):
+                            stack.append(Path(entry.path))
+                        continue
+                    yield Path(entry.path).relative_to(root).as_posix(), entry.stat(follow_symlinks=False)
+        except OSError as error:  # a folder that vanished, or that may not be read: the next scan tries again
+            log.warning("folder_unreadable", error=place(error))
+
+
+class Events:
+    """The file system's events in a thread of their own; losing them costs only the wait for a scan."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._stop = threading.Event()
+        self._paths: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="events", daemon=True)
+
+    def start(self) -> None:
+        """Begins to listen."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread."""
+        self._stop.set()
+
+    def drain(self) -> set[Path]:
+        """The paths named since the last call."""
+        found: set[Path] = set()
+        while not self._paths.empty():
+            found.add(self._paths.get_nowait())
+        return found
+
+    def _run(self) -> None:
+        try:
+            changes = watchfiles.watch(
+                self._root, watch_filter=None, stop_event=self._stop, debounce=200, step=50,
+                rust_timeout=1000, raise_interrupt=False, ignore_permission_denied=True,
+            )  # fmt: skip
+            for change in changes:
+                for kind, path in change:
+                    if kind is not watchfiles.Change.deleted:
+                        self._paths.put(Path(path))
+        except Exception as error:  # noqa: BLE001 - events are a hint: without them the scan still finds all
+            log.warning("events_lost", error=place(error))

@@ -1,0 +1,191 @@
+"""From a hinted job to committed results: plain functions, safe to run twice, without Celery."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from db import jobs, metrics
+from db.archive import Archive
+from db.errors import Misconfigured, Rejected, Unavailable
+from db.jobs import Claimed, Conclusion
+from db.logs import get, place
+from db.records import Diagnosis, JobState
+from db.settings import Settings
+from db.store import Store
+from ingest import identify
+from models.payloads import Payload
+from models.registry import Model
+from worker.runtime import Runtime
+
+log = get("worker")
+
+
+@dataclass
+class Reading:
+    """A claimed job on its way: its payload, then its diagnosis, and the seconds each stage took."""
+
+    job: Claimed
+    payload: Payload | None = None
+    diagnosis: Diagnosis | None = None
+    device: str = "none"
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Diagnoser:
+    """What a worker needs to answer hints."""
+
+    def __init__(
+        self, settings: Settings, store: Store, archive: Archive, runtime: Runtime, name: str
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.archive = archive
+        self.runtime = runtime
+        self.name = name
+        self.held: set[str] = set()  #: tokens of the leases in hand; the heartbeat renews them
+
+    def diagnose(self, job_id: str) -> int:
+        """Answers a hint: claims the job and its neighbours, reads them, commits. Returns how many.
+
+        A late hint finds nothing to claim and costs one look. Raises Unavailable when the database
+        cannot be reached; the lease then brings the jobs back.
+        """
+        claimed = jobs.claim(
+            self.store, job_id, worker=self.name, lease_seconds=self.settings.lease_seconds,
+            limit=self.settings.batch_size,
+        )  # fmt: skip
+        if not claimed:
+            return 0
+        self.held.update(job.token for job in claimed)
+        try:
+            self._read(claimed)
+        finally:
+            self.held.difference_update(job.token for job in claimed)
+        return len(claimed)
+
+    def _read(self, claimed: Sequence[Claimed]) -> None:
+        first = claimed[0]
+        for job in claimed:
+            metrics.stage_seconds.labels("wait", job.model).observe(max(job.queued_seconds, 0.0))
+        try:
+            model = self.runtime.model(first.model, first.version, first.weights_sha256)
+        except Misconfigured as error:
+            for job in claimed:
+                self._give_back(job, f"Misconfigured: {error}", final=True)
+            return
+        readings = [r for job in claimed if (r := self._decode(job)) is not None]
+        self._forward(model, [r for r in readings if r.payload is not None])
+        self._commit([r for r in readings if r.diagnosis is not None])
+
+    def _decode(self, job: Claimed) -> Reading | None:
+        """The job's payload; an input whose pixels cannot be decoded is concluded as an abstention."""
+        reading = Reading(job)
+        source = job.inputs[0]
+        with _timed(reading, "decode"):
+            try:
+                reading.payload = identify.payload(source.kind, self.archive.get(source.digest))
+            except Rejected as why:
+                reading.diagnosis = Diagnosis.abstain(why.code, why.sentence)
+            except Unavailable as error:
+                self._give_back(job, f"Unavailable: {error}")
+                return None
+            except Exception as error:  # noqa: BLE001 - one bad input fails alone
+                self._failed(job, "decode", error)
+                return None
+        return reading
+
+    def _forward(self, model: Model, readings: Sequence[Reading]) -> None:
+        """One forward for all; if that fails, each alone, so that only the bad one fails."""
+        if not readings:
+            return
+        try:
+            self._examine(model, readings)
+        except Exception as error:  # noqa: BLE001
+            if len(readings) == 1:
+                self._failed(readings[0].job, "forward", error)
+                return
+            for reading in readings:
+                self._forward(model, [reading])
+
+    def _examine(self, model: Model, readings: Sequence[Reading]) -> None:
+        start = time.perf_counter()
+        payloads = [r.payload for r in readings if r.payload is not None]
+        diagnoses = self.runtime.examine(model, payloads)
+        seconds = (time.perf_counter() - start) / len(readings)
+        for reading, diagnosis in zip(readings, diagnoses, strict=True):
+            reading.diagnosis, reading.device = diagnosis, model.device
+            reading.seconds["forward"] = round(seconds, 6)
+            metrics.stage_seconds.labels("forward", reading.job.model).observe(seconds)
+
+    def _commit(self, readings: Sequence[Reading]) -> None:
+        if not readings:
+            return
+        start = time.perf_counter()
+        try:
+            conclusions = [self._conclusion(r) for r in readings]
+            kept = jobs.conclude(self.store, conclusions)
+        except Unavailable as error:
+            log.warning("commit_waits_for_lease", reason=str(error), jobs=len(readings))
+            return
+        seconds = (time.perf_counter() - start) / len(readings)
+        for reading, won in zip(readings, kept, strict=True):
+            model = reading.job.model
+            metrics.stage_seconds.labels("commit", model).observe(seconds)
+            if not won:
+                log.warning("lease_lost", job=reading.job.id)
+                continue
+            abstained = reading.diagnosis is not None and reading.diagnosis.abstained
+            metrics.job_attempts.labels(model, "abstained" if abstained else "done").inc()
+            metrics.turnaround_seconds.labels(model).observe(
+                max((self.store.now() - reading.job.seen_at).total_seconds(), 0.0)
+            )
+            log.info(
+                "job_concluded", job=reading.job.id, model=model, device=reading.device, abstained=abstained
+            )
+
+    def _conclusion(self, reading: Reading) -> Conclusion:
+        diagnosis = reading.diagnosis
+        if diagnosis is None:
+            raise ValueError("a reading without a diagnosis cannot be concluded")
+        stored = {name: self.archive.put_bytes(data) for name, data in diagnosis.artifacts.items()}
+        return Conclusion(
+            job=reading.job,
+            diagnosis=diagnosis,
+            device=reading.device,
+            artifacts=stored,
+            seconds=reading.seconds,
+        )
+
+    def _failed(self, job: Claimed, stage: str, error: Exception) -> None:
+        """Our own bug, or the machine's trouble: tried again, then failed for a person to see."""
+        metrics.errors.labels(stage, type(error).__name__).inc()
+        log.error("job_failed", job=job.id, model=job.model, stage=stage, error=place(error))
+        self._give_back(job, f"{stage}: {place(error)}")
+
+    def _give_back(self, job: Claimed, error: str, *, final: bool = False) -> None:
+        delay = min(60.0, 2.0**job.attempts) * random.uniform(0.5, 1.5)
+        state = jobs.give_back(
+            self.store, job, error, final=final, max_attempts=self.settings.max_attempts, delay_seconds=delay
+        )
+        if state is JobState.OWED:
+            metrics.requeued.labels("retry").inc()
+        if state is not None:
+            metrics.job_attempts.labels(job.model, "failed" if state is JobState.FAILED else "retried").inc()
+
+
+class _timed:  # noqa: N801 - reads as a verb at its use
+    """Times a stage of one reading, for its row and for the histogram."""
+
+    def __init__(self, reading: Reading, stage: str, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._reading, self._stage, self._clock = reading, stage, clock
+
+    def __enter__(self) -> None:
+        self._start = self._clock()
+
+    def __exit__(self, *_: object) -> None:
+        seconds = self._clock() - self._start
+        self._reading.seconds[self._stage] = round(seconds, 6)
+        metrics.stage_seconds.labels(self._stage, self._reading.job.model).observe(seconds)
