@@ -190,6 +190,8 @@ class _Walk:
             if head[:2] != b"\x02\x00":
                 self.stream.seek(start)
                 return
+            if len(head) < 8:
+                raise _Gap("the file ends inside its file meta information")
             self._element(head, True, 0)
 
     def data_set(self, explicit: bool, depth: int) -> None:

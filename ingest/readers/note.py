@@ -10,7 +10,7 @@ from pathlib import Path
 
 from db.errors import Rejected
 from db.records import Evidence, Identity, Kind
-from ingest.foreign import foreign as foreign
+from ingest.foreign import foreign as foreign  # noqa: PLC0414 - offered to callers here too
 from models.payloads import Note
 
 SUFFIXES = frozenset((".txt", ".text", ".note", ".md"))
