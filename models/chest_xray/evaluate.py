@@ -1,0 +1,98 @@
+"""Figures with 95 % confidence intervals, on a folder of class folders or an npz of thumbnails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from db.errors import Rejected
+from models.card import ModelCard, read
+from models.chest_xray import films as source
+from models.chest_xray import measure
+from models.chest_xray.gate import Gate
+from models.chest_xray.member import ZOOMS, enlarge, load_films, scores
+from models.chest_xray.network import FILM, THUMBNAIL, unpack
+from models.evaluation import bootstrap
+
+HERE = Path(__file__).parent
+
+
+def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> dict[str, Any]:
+    """`auc`, `accuracy`, `recall`, `precision`, `f1` of pneumonia, `n`, and more where the data allow.
+
+    An npz's test part is read, or val where there is no test. A folder may hold the class folders or
+    `test/` or `train/` with them in it; it adds `auc_bacterial_viral` where both classes are there,
+    and `refused`, the share of films that the pixel gate would refuse in service (they are scored
+    here all the same). Films of one person are drawn together. folds: the serving recipe is
+    retrained in that many folds instead. Raises Rejected on another layout.
+    """
+    if data.is_dir():
+        return _films(data, folds, device)
+    if data.suffix != ".npz":
+        raise Rejected("unknown-layout", "expected an npz or a folder of class folders")
+    return _thumbnails(data, folds, device)
+
+
+def _films(data: Path, folds: int | None, device: str) -> dict[str, Any]:
+    found = source.films(data, "test")
+    labels = np.array([film.label for film in found])
+    persons = np.array([film.person for film in found])
+    images = load_films(found, FILM.side)
+    if folds is not None:
+        return _retrained(images, labels, persons, folds)
+    card = read(HERE)
+    members = unpack(load_file(HERE / "films.safetensors"), FILM, device)
+    logits = scores(members, images.to(device), (1.0,))
+    gate = Gate(load_file(HERE / "gate.safetensors"), device)
+    with torch.inference_mode():
+        refused = [verdict for part in images.to(device).split(64) for verdict in gate.refuse(part)]
+    figures = _three(logits, labels, persons, card.threshold("pneumonia"))
+    return figures | {"refused": float(np.mean([verdict is not None for verdict in refused]))}
+
+
+def _three(
+    logits: measure.Floats, labels: measure.Integers, persons: measure.Integers, threshold: float
+) -> dict[str, Any]:
+    """The figures of three-class logits, persons drawn together."""
+    truth, sick = (labels > 0).astype(int), labels > 0
+    figures: dict[str, Any] = {**measure.binary(measure.pneumonia(logits), truth, threshold, persons)}
+    if len(np.unique(labels[sick])) > 1:
+        kind, kind_truth = measure.bacterial(logits)[sick], (labels[sick] == 1).astype(int)
+        figures["auc_bacterial_viral"] = bootstrap(measure.auc, kind, kind_truth, groups=persons[sick])
+    return figures | {"n": len(labels)}
+
+
+def _retrained(
+    images: torch.Tensor, labels: measure.Integers, persons: measure.Integers, folds: int
+) -> dict[str, Any]:
+    """The recipe retrained in folds by person; the threshold is the card's, chosen elsewhere."""
+    from models.chest_xray.train import FILMS, cross_validate
+
+    fold = source.folds(labels.tolist(), persons.tolist(), folds, 0)
+    result = cross_validate(images, labels, fold, FILMS, seed=0, minutes=None, keep=None, progress=None)
+    return _three(result.logits, labels, persons, read(HERE).threshold("pneumonia"))
+
+
+def _thumbnails(data: Path, folds: int | None, device: str) -> dict[str, Any]:
+    card: ModelCard = read(HERE)
+    there = source.parts(data)
+    part = next((p for p in ("test", "val", "train") if p in there), "test")
+    held = source.thumbnails(data, part)
+    images = enlarge(held.images)
+    if folds is None:
+        members = unpack(load_file(HERE / "thumbnails.safetensors"), THUMBNAIL, device)
+        logits = scores(members, images.to(device), ZOOMS)
+    else:
+        from models.chest_xray.train import THUMBNAILS, cross_validate
+
+        fold = source.folds(held.labels.tolist(), [str(i) for i in range(len(images))], folds, 0)
+        logits = cross_validate(
+            images, held.labels, fold, THUMBNAILS, seed=0, minutes=None, keep=None, progress=None
+        ).logits
+    threshold = card.threshold("pneumonia_thumbnail")
+    figures = measure.binary(measure.pneumonia(logits), held.labels, threshold)
+    return {**figures, "n": len(held.labels), "part": part}

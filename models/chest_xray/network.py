@@ -1,0 +1,152 @@
+"""The convolutional networks: a small residual network at two sizes, and the average of several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """What a network is made of; the weights file holds only numbers."""
+
+    side: int  #: input rows and columns, pixels
+    stem: int  #: channels of the first convolution
+    kernel: int
+    stride: int
+    blocks: tuple[tuple[int, int], ...]  #: (channels, stride) of each residual block
+    classes: int
+
+
+#: Films at real resolution: normal, bacterial, viral. The last block keeps 10 x 10 places for Grad-CAM.
+FILM = Architecture(
+    side=160,
+    stem=24,
+    kernel=5,
+    stride=2,
+    blocks=((24, 2), (48, 2), (48, 1), (96, 2), (96, 1), (192, 1)),
+    classes=3,
+)
+#: PneumoniaMNIST's 28 x 28 thumbnails, shown at 32: normal, pneumonia.
+THUMBNAIL = Architecture(
+    side=32,
+    stem=32,
+    kernel=3,
+    stride=1,
+    blocks=((32, 1), (64, 2), (64, 1), (128, 2), (128, 1)),
+    classes=2,
+)
+#: The gate's own network: a frontal, upright, whole film, or anything else.
+GATE = Architecture(
+    side=64,
+    stem=16,
+    kernel=3,
+    stride=2,
+    blocks=((16, 1), (32, 2), (64, 2)),
+    classes=2,
+)
+
+
+class Block(nn.Module):
+    """Two 3 x 3 convolutions beside a shortcut (He 2015), the shortcut pooled where the block strides."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.second = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.shortcut: nn.Module = nn.Identity()
+        if inputs != outputs or stride != 1:
+            pool = [nn.AvgPool2d(2, ceil_mode=True)] if stride == 2 else []
+            convolution = nn.Conv2d(inputs, outputs, 1, bias=False)
+            self.shortcut = nn.Sequential(*pool, convolution, nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, inputs, rows, columns) to (batch, outputs, rows / stride, columns / stride)."""
+        y = F.relu(self.norm1(self.first(x)))
+        return F.relu(self.norm2(self.second(y)) + self.shortcut(x))
+
+
+class ResidualNetwork(nn.Module):
+    """Stem, residual blocks, mean over places, dropout, one linear layer."""
+
+    def __init__(self, architecture: Architecture, dropout: float = 0.2) -> None:
+        super().__init__()
+        a = self.architecture = architecture
+        layers: list[nn.Module] = [
+            nn.Conv2d(1, a.stem, a.kernel, a.stride, a.kernel // 2, bias=False),
+            nn.BatchNorm2d(a.stem),
+            nn.ReLU(),
+        ]
+        channels = a.stem
+        for outputs, stride in a.blocks:
+            layers.append(Block(channels, outputs, stride))
+            channels = outputs
+        self.body = nn.Sequential(*layers)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(channels, a.classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Standardised images (batch, 1, side, side) to logits (batch, classes)."""
+        pooled: Tensor = self.body(x).mean((2, 3))
+        logits: Tensor = self.head(self.dropout(pooled))
+        return logits
+
+
+def standardise(x: Tensor) -> Tensor:
+    """Each image to mean 0 and deviation 1, so that exposure and window do not count. (B, 1, H, W)."""
+    return (x - x.mean((2, 3), keepdim=True)) / (x.std((2, 3), keepdim=True) + 1e-4)
+
+
+def views(x: Tensor, zooms: tuple[float, ...]) -> list[Tensor]:
+    """The image and its mirror, each at every zoom (1.1 shows the central 1/1.1). Lungs have two sides:
+    a mirrored film is still a film, and the mean of the views is steadier than any one."""
+    seen = []
+    for zoom in zooms:
+        y = x
+        if zoom != 1:
+            scale = torch.tensor([[1 / zoom, 0, 0], [0, 1 / zoom, 0]], dtype=x.dtype, device=x.device)
+            grid = F.affine_grid(scale.expand(len(x), 2, 3), list(x.shape), align_corners=False)
+            y = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+        seen += [y, y.flip(3)]
+    return seen
+
+
+def average_logits(members: list[ResidualNetwork], x: Tensor, zooms: tuple[float, ...] = (1.0,)) -> Tensor:
+    """Mean logits of all members over all views of images in 0..1. (B, 1, side, side) to (B, classes)."""
+    total = torch.stack([m(standardise(v)) for v in views(x, zooms) for m in members])
+    return total.mean(0)
+
+
+def pack(members: list[nn.Module]) -> dict[str, Tensor]:
+    """The members' numbers as one table of half-precision tensors, named `0.head.weight`, ...
+
+    Half precision halves the file; counters of batches seen are of no use and left out.
+    """
+    return {
+        f"{index}.{name}": tensor.detach().cpu().half().contiguous()
+        for index, member in enumerate(members)
+        for name, tensor in member.state_dict().items()
+        if tensor.is_floating_point()
+    }
+
+
+def unpack(tensors: Mapping[str, Tensor], architecture: Architecture, device: str) -> list[ResidualNetwork]:
+    """The members of a table written by `pack`, single precision, in evaluation mode on the device."""
+    count = 1 + max(int(name.split(".", 1)[0]) for name in tensors)
+    members = []
+    for index in range(count):
+        member = ResidualNetwork(architecture)
+        prefix = f"{index}."
+        state = {n.removeprefix(prefix): t.float() for n, t in tensors.items() if n.startswith(prefix)}
+        missing, unexpected = member.load_state_dict(state, strict=False)
+        lost = [name for name in missing if not name.endswith("num_batches_tracked")]
+        if lost or unexpected:
+            raise ValueError(f"weights of another network: missing {lost[:3]}, unexpected {unexpected[:3]}")
+        members.append(member.to(device).eval())
+    return members

@@ -1,0 +1,215 @@
+"""Training, from a folder of class folders (five folds by person) or an npz of thumbnails (three seeds)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from models.chest_xray import films as source
+from models.chest_xray import measure
+from models.chest_xray.augment import Augmentation
+from models.chest_xray.member import ZOOMS, Progress, enlarge, load_films, scores, train_member
+from models.chest_xray.network import FILM, THUMBNAIL, Architecture, ResidualNetwork, pack, unpack
+from models.chest_xray.train_gate import train_gate
+from models.training.loop import Schedule
+
+FOLDS = 5
+SEEDS = 3
+GATE_SHARE = 0.2  #: of the minutes given for films
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How the members of one kind are trained."""
+
+    architecture: Architecture
+    epochs: int
+    batch: int
+    rate: float
+    smoothing: float
+    changes: Augmentation
+    decay: float = 5e-2
+    average: float = 0.995
+
+    def member(
+        self,
+        images: Tensor,
+        labels: NDArray[np.int64],
+        *,
+        seed: int,
+        minutes: float | None,
+        progress: Progress | None,
+    ) -> ResidualNetwork:
+        """One member trained on these images (n, 1, rows, columns) in 0..1."""
+        schedule = Schedule(
+            epochs=self.epochs,
+            steps=max(1, len(images) // self.batch),
+            rate=self.rate,
+            decay=self.decay,
+            average=self.average,
+        )
+        return train_member(
+            images, labels, self.architecture, schedule, self.changes,
+            smoothing=self.smoothing, batch=self.batch, seed=seed, minutes=minutes, progress=progress,
+        )  # fmt: skip
+
+
+FILMS = Recipe(architecture=FILM, epochs=60, batch=32, rate=2e-3, smoothing=0.1, changes=Augmentation())
+THUMBNAILS = Recipe(
+    architecture=THUMBNAIL, epochs=12, batch=64, rate=3e-3, smoothing=0.05, changes=Augmentation()
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossValidated:
+    """Members, each blind to one fold, and every row's logits from the member that never saw it."""
+
+    members: list[ResidualNetwork]
+    logits: NDArray[np.float64]  #: (n, classes)
+    seconds: float
+
+
+def _member(
+    path: Path | None, architecture: Architecture, make: Callable[[], ResidualNetwork]
+) -> ResidualNetwork:
+    """The member trained by an earlier, interrupted run; else trained now and kept for the next."""
+    if path is None:
+        return make()
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        save_file(pack([make()]), partial)
+        partial.rename(path)
+    return unpack(load_file(path), architecture, "cpu")[0]
+
+
+def cross_validate(
+    images: Tensor,
+    labels: NDArray[np.int64],
+    fold: NDArray[np.int64],
+    recipe: Recipe,
+    *,
+    seed: int,
+    minutes: float | None,
+    keep: Path | None,
+    progress: Progress | None,
+) -> CrossValidated:
+    """One member a fold, trained on the other folds; with `keep`, finished members are kept there.
+
+    No member is picked by its held-out figures, which therefore stay honest: the run is as long as
+    the schedule says and the averaged weights at its end are taken.
+    """
+    count, started = int(fold.max()) + 1, time.monotonic()
+    members: list[ResidualNetwork] = []
+    logits = np.zeros((len(labels), recipe.architecture.classes))
+    for index in range(count):
+        learn, held = np.flatnonzero(fold != index), np.flatnonzero(fold == index)
+
+        def make(learn: NDArray[np.intp] = learn, index: int = index) -> ResidualNetwork:
+            share = minutes / count if minutes else None
+            return recipe.member(
+                images[learn], labels[learn], seed=seed * 100 + index, minutes=share, progress=progress
+            )
+
+        path = keep / f"films-{seed}-{index}.safetensors" if keep else None
+        member = _member(path, recipe.architecture, make)
+        logits[held] = scores([member], images[held], (1.0,))
+        members.append(member)
+        if progress:
+            progress(f"fold {index}: " + measure.line(logits[held], labels[held]))
+    return CrossValidated(members=members, logits=logits, seconds=time.monotonic() - started)
+
+
+def _write(out: Path, name: str, members: list[ResidualNetwork], figures: dict[str, Any]) -> None:
+    """The weights, with the temperature folded into the last layer, and the figures beside them."""
+    with torch.no_grad():
+        for member in members:
+            member.head.weight /= figures["temperature"]
+            member.head.bias /= figures["temperature"]
+    save_file(pack(list(members)), out / f"{name}.safetensors")
+    text = json.dumps(figures, indent=2, sort_keys=True) + "\n"
+    (out / f"{name}-figures.json").write_text(text, encoding="utf-8")
+
+
+def _told(recipe: Recipe, seed: int, **more: object) -> dict[str, object]:
+    """The recipe as the figures file keeps it."""
+    return {"seed": seed, **asdict(recipe), **more}
+
+
+def _train_films(data: Path, out: Path, seed: int, minutes: float | None, progress: Progress | None) -> None:
+    """Five members, each blind to one fold of persons; their logits of those calibrate and are measured."""
+    found = source.films(data)
+    labels = np.array([film.label for film in found])
+    persons = np.array([film.person for film in found])
+    fold = source.folds(labels.tolist(), persons.tolist(), FOLDS, seed)
+    images = load_films(found, FILM.side)
+    share = minutes * (1 - GATE_SHARE) if minutes else None
+    result = cross_validate(
+        images, labels, fold, FILMS, seed=seed, minutes=share, keep=out / "members", progress=progress
+    )
+    np.savez(out / "films-unseen.npz", logits=result.logits, labels=labels, fold=fold, persons=persons)
+    figures = measure.film_figures(result.logits, labels, persons)
+    share = minutes * GATE_SHARE if minutes else None
+    figures["gate"] = train_gate(images, fold, out, seed=seed, minutes=share, progress=progress)
+    figures["seconds"] = round(result.seconds)
+    figures["recipe"] = _told(FILMS, seed, folds=FOLDS)
+    _write(out, "films", result.members, figures)
+
+
+def _train_thumbnails(
+    data: Path, out: Path, seed: int, minutes: float | None, progress: Progress | None
+) -> None:
+    """Three seeds on the train part; the val part calibrates, sets the threshold and is measured."""
+    learn, held = source.thumbnails(data, "train"), source.thumbnails(data, "val")
+    images, shown = enlarge(learn.images), enlarge(held.images)
+    members: list[ResidualNetwork] = []
+    started = time.monotonic()
+    for index in range(SEEDS):
+
+        def make(index: int = index) -> ResidualNetwork:
+            share = minutes / SEEDS if minutes else None
+            return THUMBNAILS.member(
+                images, learn.labels, seed=seed * 100 + index, minutes=share, progress=progress
+            )
+
+        path = out / "members" / f"thumbnails-{seed}-{index}.safetensors"
+        members.append(_member(path, THUMBNAIL, make))
+        if progress:
+            progress(f"seed {index}: " + measure.line(scores(members[-1:], shown, ZOOMS), held.labels))
+    logits = scores(members, shown, ZOOMS)
+    np.savez(out / "thumbnails-unseen.npz", logits=logits, labels=held.labels)
+    figures = measure.thumbnail_figures(logits, held.labels)
+    figures["seconds"] = round(time.monotonic() - started)
+    figures["recipe"] = _told(THUMBNAILS, seed, seeds=SEEDS)
+    _write(out, "thumbnails", members, figures)
+
+
+def train(
+    data: Path,
+    out: Path,
+    *,
+    seed: int = 0,
+    minutes: float | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Train the serving recipe on a folder of class folders or on a PneumoniaMNIST npz.
+
+    Writes `films.safetensors` or `thumbnails.safetensors` with `…-figures.json` beside it into `out`,
+    and each finished member under `out/members`, from where an interrupted run goes on.
+    minutes: the whole run's wall time; the schedule shrinks to it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if data.is_dir():
+        _train_films(data, out, seed, minutes, progress)
+    else:
+        _train_thumbnails(data, out, seed, minutes, progress)
