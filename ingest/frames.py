@@ -30,8 +30,8 @@ _PLUGINS = {
     "1.2.840.10008.1.2.4.51": ("pillow", "gdcm"),
     "1.2.840.10008.1.2.4.80": ("pyjpegls", "gdcm"),
     "1.2.840.10008.1.2.4.81": ("pyjpegls", "gdcm"),
-    "1.2.840.10008.1.2.4.90": ("gdcm", "pylibjpeg"),
-    "1.2.840.10008.1.2.4.91": ("gdcm", "pylibjpeg"),
+    "1.2.840.10008.1.2.4.90": ("pylibjpeg", "gdcm"),
+    "1.2.840.10008.1.2.4.91": ("pylibjpeg", "gdcm"),
     "1.2.840.10008.1.2.5": ("pylibjpeg", "pydicom"),
 }
 _SCHEMES = frozenset(("SCT", "SRT", "SNM3", "99SDM", "DCM", "RADLEX", "FMA"))  # 99SDM: SNOMED's former name
@@ -60,6 +60,8 @@ def _syntax_name(transfer_syntax: str) -> str:
 def image(ds: Dataset) -> Image:
     """The middle frame of a data set with pixel data. Raises Rejected."""
     count = max(integer(ds, "NumberOfFrames") or 1, 1)
+    if "NumberOfFrames" in ds and integer(ds, "NumberOfFrames") != count:
+        del ds["NumberOfFrames"]  # no number: the decoder would stumble over it
     index = count // 2
     stored = _decode(ds, index)
     bits = integer(ds, "BitsStored") or integer(ds, "BitsAllocated") or 8
