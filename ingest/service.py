@@ -31,12 +31,13 @@ class Ingest:
 
     def __init__(
         self, settings: Settings, store: Store, intake: Intake, dispatch: Dispatch,
-        clock: Callable[[], float] = time.monotonic,
+        name: str = "ingest", clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self.settings = settings
         self.store = store
         self.intake = intake
         self.dispatch = dispatch
+        self.name = name
         self.clock = clock
         self.inbox = Inbox(settings.folder("inbox"), settings.settle_seconds)
         self.ids: dict[str, str] = {}  #: path below the inbox -> ledger id
@@ -82,7 +83,7 @@ class Ingest:
             self.dispatch.reconcile()
             self._next_relay = now + self.settings.relay_seconds
         if now >= self._next_beat:
-            services.beat(self.store, "ingest", self.state)
+            services.beat(self.store, self.name, self.state)
             self._next_beat = now + self.settings.heartbeat_seconds
 
     def _enter(self, new: Sequence[str], dropped: Sequence[str]) -> None:
@@ -183,7 +184,7 @@ class Ingest:
                 ledger.conclude(writer, file_id, FileState.IGNORED, reason="withdrawn")
 
 
-def run(ingest: Ingest, stop: threading.Event, tick_seconds: float) -> None:
+def run(ingest: Ingest, stop: threading.Event) -> None:
     """Turns the loop until told to stop; the world's faults are waited out."""
     events = Events(ingest.inbox.root)
     events.start()
@@ -193,7 +194,7 @@ def run(ingest: Ingest, stop: threading.Event, tick_seconds: float) -> None:
         while not stop.is_set():
             try:
                 ingest.tick(list(events.drain()))
-                pause = tick_seconds
+                pause = ingest.settings.tick_seconds
             except Unavailable as error:
                 metrics.errors.labels("ingest", "Unavailable").inc()
                 log.warning("waiting", reason=str(error))
@@ -205,5 +206,5 @@ def run(ingest: Ingest, stop: threading.Event, tick_seconds: float) -> None:
             stop.wait(pause)
     finally:
         events.stop()
-        services.gone(ingest.store, "ingest")
+        services.gone(ingest.store, ingest.name)
         log.info("ingest_stopped")

@@ -57,6 +57,11 @@ class Heartbeat:
         """Begins to beat."""
         self._thread.start()
 
+    def ready(self) -> None:
+        """The models are warm: says so at once."""
+        self.state = "ready"
+        self.beat()
+
     def stop(self) -> None:
         """Ends the thread and takes the service's name off the list."""
         self._stop.set()
@@ -67,10 +72,9 @@ class Heartbeat:
             log.warning("unavailable", reason=str(error))
 
     def _run(self) -> None:
-        while not self._stop.wait(0 if self.state == "starting" else self._settings.heartbeat_seconds):
+        self.beat()
+        while not self._stop.wait(self._settings.heartbeat_seconds):
             self.beat()
-            if self.state == "starting":
-                self._stop.wait(0.5)
 
     def beat(self) -> None:
         """One sign of life; a database that is away for a moment does not end the thread."""

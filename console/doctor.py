@@ -1,0 +1,138 @@
+"""Examines an installation: each check is ok, or comes with its fix."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from db import keys, queue, settings, store
+from db.errors import Misconfigured, WetreadError
+
+Check = dict[str, Any]
+
+
+def examine(home: Path | None) -> list[Check]:
+    """Every check in order; a failed one does not stop the next."""
+    values = settings.load(home)
+    parts: list[tuple[str, Callable[[settings.Settings], str], str]] = [
+        ("home", _home, "run `wetread up` once, or name the home with --home"),
+        ("folders", _folders, "give the user that runs wetread read, write and search rights on the folder"),
+        ("key", _key, "restore keys/master.key (0600) from backup; without it payloads cannot be opened"),
+        (
+            "database",
+            _database,
+            "start PostgreSQL, correct WETREAD_DATABASE_URL, or start any service to migrate",
+        ),
+        (
+            "audit",
+            _audit,
+            "run `wetread audit verify`; keep the database as it is and tell whoever guards it",
+        ),
+        ("redis", _redis, "start it (`wetread up` starts the embedded one) or correct WETREAD_REDIS_URL"),
+        ("disk", _disk, "free space where the home lies, or lower WETREAD_DISK_LOW_BYTES"),
+        ("clock", _clock, "synchronise the clocks of this host and the database's (NTP)"),
+        ("device", _device, "correct WETREAD_DEVICE; see `nvidia-smi` for what the driver offers"),
+    ]
+    found = [_try(name, check, values, fix) for name, check, fix in parts]
+    return [*found, *_models()]
+
+
+def _try(name: str, check: Callable[[settings.Settings], str], values: settings.Settings, fix: str) -> Check:
+    try:
+        return {"check": name, "ok": True, "detail": check(values), "fix": ""}
+    except (WetreadError, OSError) as error:
+        detail = (
+            str(error) if isinstance(error, WetreadError) else f"{type(error).__name__}: {error.strerror}"
+        )
+        return {"check": name, "ok": False, "detail": detail, "fix": fix}
+
+
+def _home(values: settings.Settings) -> str:
+    if not values.home.is_dir():
+        raise Misconfigured(f"{values.home.name} is not there")
+    return "there"
+
+
+def _folders(values: settings.Settings) -> str:
+    for name in settings.FOLDERS:
+        path = values.folder(name)
+        if not path.is_dir() or not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            raise Misconfigured(f"{name} is missing, or may not be written")
+    return f"{len(settings.FOLDERS)} folders, all writable"
+
+
+def _key(values: settings.Settings) -> str:
+    return f"key {keys.load(values.master_key).id}, readable by its owner alone"
+
+
+def _opened(values: settings.Settings) -> store.Store:
+    _home(values)
+    return store.open_store(values)[0]
+
+
+def _database(values: settings.Settings) -> str:
+    opened = _opened(values)
+    version, newest = store.schema_version(opened)
+    if version != newest:
+        raise Misconfigured(f"schema {version}, expected {newest}")
+    return f"{opened.engine.dialect.name}, schema {version}"
+
+
+def _audit(values: settings.Settings) -> str:
+    verdict = _opened(values).verify_audit()
+    if verdict.problem:
+        raise Misconfigured(verdict.problem)
+    return f"{verdict.entries} entries, unbroken"
+
+
+def _redis(values: settings.Settings) -> str:
+    waiting = queue.depth(queue.connect(values.redis))
+    return f"answers, {sum(waiting.values())} hints waiting"
+
+
+def _disk(values: settings.Settings) -> str:
+    free = shutil.disk_usage(values.home if values.home.is_dir() else Path.cwd()).free
+    if free < values.disk_low_bytes:
+        raise Misconfigured(
+            f"{free / 1e9:.1f} GB free, below {values.disk_low_bytes / 1e9:.1f} GB: intake waits"
+        )
+    return f"{free / 1e9:.1f} GB free"
+
+
+def _clock(values: settings.Settings) -> str:
+    from sqlalchemy import text
+
+    opened = _opened(values)
+    if opened.engine.dialect.name == "sqlite":
+        return "one host, one clock"
+    with opened.read() as connection:
+        theirs = float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
+    apart = abs(theirs - time.time())
+    if apart > 2:
+        raise Misconfigured(f"{apart:.0f} s apart from the database's")
+    return f"{apart:.2f} s apart from the database's"
+
+
+def _device(values: settings.Settings) -> str:
+    from worker.runtime import choose_device
+
+    return choose_device(values.device)
+
+
+def _models() -> Iterator[Check]:
+    from models.registry import cards
+
+    for card in cards():
+        try:
+            card.verify()
+        except Misconfigured as error:
+            yield {"check": card.name, "ok": False, "detail": str(error), "fix": "restore the model's folder"}
+        else:
+            yield {
+                "check": card.name, "ok": True, "fix": "",
+                "detail": f"version {card.version}, weights {card.weights_sha256[:12]}",
+            }  # fmt: skip

@@ -1,0 +1,136 @@
+"""The commands about models: list, card, train, evaluate; explain and replay a result."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from console.shared import Home, Json, answer, answer_json, opened, say, table
+
+models = typer.Typer(help="The model families: cards, training, evaluation.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A model, as `wetread models list` names it.")]
+Data = Annotated[Path, typer.Option("--data", exists=True, help="A data set in the model's layout.")]
+
+
+@models.command("list")
+def list_models(as_json: Json = False) -> None:
+    """Every family with its version and question."""
+    from models.registry import cards
+
+    found = [
+        {"name": c.name, "version": c.version, "weights_sha256": c.weights_sha256, "question": c.question}
+        for c in cards()
+    ]
+    if as_json:
+        answer_json(found)
+    else:
+        table("", ["name", "version", "weights", "question"], [
+            [m["name"], m["version"], m["weights_sha256"][:12], m["question"]] for m in found])  # fmt: skip
+
+
+@models.command()
+def card(name: Name, as_json: Json = False) -> None:
+    """A model's card: use, limits, data, figures, operating points, weights."""
+    from models import registry
+
+    found = registry.card(name)
+    if as_json:
+        answer_json({**found.model_dump(mode="json"), "weights_sha256": found.weights_sha256})
+        return
+    answer(f"{found.name} {found.version}: {found.title}\n\n{found.question}\n{found.intended_use}\n")
+    answer("Limits\n" + "\n".join(f"  - {line}" for line in found.limits))
+    answer("Abstains with " + ", ".join(found.abstains))
+    figures = [
+        [f.dataset, f.metric, f"{f.value:.3f} ({f.low:.3f} to {f.high:.3f})", f.n, f.published]
+        for f in found.figures
+    ]
+    table("Figures", ["data", "metric", "value (95 % interval)", "n", "published"], figures)
+    table("Operating points", ["finding", "threshold", "chosen"], [
+        [p.finding, p.threshold, p.chosen] for p in found.operating_points])  # fmt: skip
+    table("Data", ["name", "licence", "use"], [[d.name, d.licence, d.use] for d in found.data])
+    table("Weights", ["file", "sha256"], [[w.file, w.sha256] for w in found.weights])
+    answer(found.notes)
+
+
+def _part(name: str, part: str) -> Any:
+    from models import registry
+
+    return importlib.import_module(f"models.{registry.card(name).folder.name}.{part}")
+
+
+@models.command()
+def train(
+    name: Name,
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="Folder for weights and figures.")] = Path(
+        "build/training"
+    ),
+    seed: Annotated[int, typer.Option()] = 0,
+    minutes: Annotated[float | None, typer.Option(help="Stop after this long.")] = None,
+) -> None:
+    """Train a family anew; what it serves changes only when the card is given the new weights."""
+    target = out / name
+    target.mkdir(parents=True, exist_ok=True)
+    _part(name, "train").train(data, target, seed=seed, minutes=minutes, progress=say)
+    answer(str(target))
+
+
+@models.command()
+def evaluate(
+    name: Name,
+    data: Data,
+    folds: Annotated[int | None, typer.Option(min=2, help="Retrain the recipe in K folds instead.")] = None,
+    device: Annotated[str, typer.Option()] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Measure a model on a data set, each figure with its 95 % confidence interval."""
+    from worker.runtime import choose_device
+
+    found = _part(name, "evaluate").evaluate(data, folds=folds, device=choose_device(device))
+    if as_json:
+        answer_json(found)
+        return
+    for metric, value in found.items():
+        if isinstance(value, dict):
+            answer(f"{metric:24} {value['value']:.4f}  (95 % {value['low']:.4f} to {value['high']:.4f})")
+        else:
+            answer(f"{metric:24} {value}")
+
+
+def explain(
+    result: Annotated[str, typer.Argument(metavar="RESULT")],
+    out: Annotated[Path, typer.Option("--out", help="File to write: a picture, or text (patient data!).")],
+    home: Home = None,
+) -> None:
+    """The evidence of a result, drawn on its input."""
+    from console.past import explanation
+
+    with opened(home) as (_, store, archive):
+        found = explanation(store, archive, result)
+    out.write_bytes(found.content)
+    out.chmod(0o600)
+    answer(f"{out} ({found.media_type})")
+
+
+def replay(
+    result: Annotated[str, typer.Argument(metavar="RESULT")], home: Home = None, as_json: Json = False
+) -> None:
+    """Read the same input again with the same weights; exit 1 when the numbers differ."""
+    from console.past import replayed
+
+    with opened(home) as (settings, store, archive):
+        found = replayed(store, archive, result, settings.device)
+    if as_json:
+        answer_json(found)
+    else:
+        rows = [
+            [r["finding"], r["then"], r["now"], "same" if r["same"] else "DIFFERS"] for r in found["findings"]
+        ]
+        table(
+            f"{found['model']} {found['version']} on {found['device']}", ["finding", "then", "now", ""], rows
+        )
+    if not found["same"]:
+        raise typer.Exit(1)

@@ -1,0 +1,119 @@
+"""Past results again: explained from their stored evidence, or read anew to the same numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from db import reports
+from db.archive import Archive
+from db.errors import Misconfigured
+from db.records import Code, Diagnosis, Finding
+from db.store import Store
+from ingest import identify
+from models import registry
+from models.payloads import Payload
+from models.registry import Explanation
+
+TOLERANCE = 1e-6
+
+
+def _result(store: Store, result_id: str) -> dict[str, Any]:
+    with store.read() as connection:
+        found = reports.results(connection, result_id=result_id)
+    if not found:
+        raise Misconfigured(f"no result {result_id}; see `wetread results`")
+    return found[0]
+
+
+def _all_of(store: Store, job_id: str) -> list[dict[str, Any]]:
+    with store.read() as connection:
+        return sorted(
+            reports.results(connection, job_id=job_id), key=lambda r: int(r["result_id"].split("-")[1])
+        )
+
+
+def _payload(store: Store, archive: Archive, job_id: str) -> Payload:
+    with store.read() as connection:
+        kind, digest = reports.inputs(connection, job_id)[0]
+    return identify.payload(kind, archive.get(digest))
+
+
+def explanation(store: Store, archive: Archive, result_id: str) -> Explanation:
+    """The stored evidence of one result, drawn on its input; the model does not run again.
+
+    Raises Misconfigured for an unknown result, or one that holds no finding to explain.
+    """
+    result = _result(store, result_id)
+    if result["finding"] is None:
+        raise Misconfigured(f"{result_id} abstained ({result['reason']}): there is no finding to draw")
+    with store.read() as connection:
+        digests = reports.artifacts(connection, result["job_id"])
+    artifacts = {name: archive.get(digest) for name, digest in digests.items()}
+    payload = _payload(store, archive, result["job_id"])
+    rows = _all_of(store, result["job_id"])
+    chosen = [finding(r) for r in rows if r["result_id"] == result_id]
+    return registry.family(result["model"]).render(payload, chosen, artifacts)
+
+
+def finding(row: dict[str, Any]) -> Finding:
+    """A stored row as the finding it was."""
+    code = row["finding"]
+    same = (
+        "positive", "probability", "threshold", "value", "unit", "laterality", "site", "qualifier",
+        "abstained", "reason", "evidence",
+    )  # fmt: skip
+    return Finding(
+        code=Code(value=code["code"], system=code["system"], meaning=code["meaning"]),
+        **{k: row[k] for k in same},
+    )
+
+
+def replayed(store: Store, archive: Archive, result_id: str, device: str) -> dict[str, Any]:
+    """The same input through the same weights again, each finding then and now.
+
+    Raises Misconfigured when the model's version or weights are no longer here.
+    """
+    from worker.runtime import choose_device
+
+    result = _result(store, result_id)
+    name = result["model"]
+    if name == "none":
+        raise Misconfigured(f"{result_id}: no model read this input; there is nothing to replay")
+    card = registry.card(name)
+    if (card.version, card.weights_sha256) != (result["model_version"], result["weights_sha256"]):
+        raise Misconfigured(
+            f"{name}: the result is of version {result['model_version']}, here is {card.version}; "
+            "install that release to replay it"
+        )
+    model = registry.load(name, choose_device(device))
+    before = _all_of(store, result["job_id"])
+    after = model.examine([_payload(store, archive, result["job_id"])])[0]
+    rows = _compare(before, after)
+    return {
+        "model": name, "version": card.version, "device": model.device, "then_device": result["device"],
+        "findings": rows, "same": all(r["same"] for r in rows),
+    }  # fmt: skip
+
+
+Row = tuple[str | None, float | None, bool | None]  #: code, probability, positive
+NOTHING: Row = (None, None, None)
+
+
+def _compare(before: list[dict[str, Any]], after: Diagnosis) -> list[dict[str, Any]]:
+    now: list[Row] = [(f.code.value, f.probability, f.positive) for f in after.findings] or [NOTHING]
+    then: list[Row] = [
+        (r["finding"] and r["finding"]["code"], r["probability"], r["positive"]) for r in before
+    ]
+    rows = []
+    for index in range(max(len(now), len(then))):
+        old = then[index] if index < len(then) else NOTHING
+        new = now[index] if index < len(now) else NOTHING
+        same = old[0] == new[0] and old[2] == new[2] and _close(old[1], new[1])
+        rows.append({"finding": old[0] or new[0], "then": old[1], "now": new[1], "same": same})
+    return rows
+
+
+def _close(a: float | None, b: float | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return abs(a - b) <= TOLERANCE

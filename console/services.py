@@ -1,0 +1,76 @@
+"""How each service is put together from the rooms beneath, and run until told to stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Sequence
+
+from db import metrics, queue
+from db.archive import Archive
+from db.logs import configure
+from db.settings import Settings
+from db.store import Store, migrate, open_store
+
+
+def _open(settings: Settings, service: str) -> tuple[Store, Archive]:
+    configure(service)
+    store, archive = open_store(settings, create_key=True)
+    migrate(store)
+    metrics.announce()
+    return store, archive
+
+
+def run_ingest(settings: Settings, name: str) -> None:
+    """The ingest service, on this thread."""
+    from ingest.dispatch import Dispatch
+    from ingest.intake import Intake
+    from ingest.service import Ingest, run
+    from models.registry import cards
+
+    store, archive = _open(settings, "ingest")
+    metrics.serve(settings.metrics_port)
+    dispatch = Dispatch(
+        store, queue.connect(settings.redis), queue.sender(queue.celery_app(settings.redis)),
+        resend_after_seconds=settings.resend_after_seconds, max_attempts=settings.max_attempts,
+    )  # fmt: skip
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    intake = Intake(settings, store, archive, cards())
+    run(Ingest(settings, store, intake, dispatch, name), stop)
+
+
+def run_worker(settings: Settings, device: str | None, lanes: Sequence[str] | None, name: str) -> None:
+    """One worker: models loaded and warmed up, then Celery's solo pool until SIGTERM."""
+    from models.registry import cards
+    from worker.diagnose import Diagnoser
+    from worker.runtime import Runtime, choose_device, set_threads
+    from worker.tasks import Heartbeat, consume, register
+
+    store, archive = _open(settings, "worker")
+    runtime = Runtime(choose_device(device or settings.device))
+    diagnoser = Diagnoser(settings, store, archive, runtime, name)
+    heartbeat = Heartbeat(settings, diagnoser, name)
+    heartbeat.start()
+    set_threads(settings.threads)
+    runtime.load(cards())
+    app = queue.celery_app(settings.redis, visibility_seconds=max(300.0, 2 * settings.lease_seconds))
+    register(app, diagnoser)
+    metrics.serve(settings.metrics_port)
+    heartbeat.ready()
+    try:
+        consume(app, name, lanes or queue.LANES)
+    finally:
+        heartbeat.stop()
+
+
+def run_web(settings: Settings, name: str) -> None:
+    """The web service, on this thread."""
+    import uvicorn
+
+    from console.web.app import create
+
+    store, _ = _open(settings, "web")
+    app = create(settings, store, queue.connect(settings.redis), name)
+    uvicorn.run(app, host=settings.http_host, port=settings.http_port, log_config=None, access_log=False)

@@ -1,0 +1,67 @@
+"""What the commands share: options, printing, and how errors become exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from db.archive import Archive
+    from db.settings import Settings
+    from db.store import Store
+
+Home = Annotated[
+    Path | None,
+    typer.Option(
+        "--home", envvar="WETREAD_HOME", help="Folder of this installation.", show_default="wetread-home"
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
+
+
+def say(line: str) -> None:
+    """A line for people, on standard error: standard output belongs to the answer."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def answer(text: str) -> None:
+    """The answer, on standard output."""
+    print(text, flush=True)
+
+
+def answer_json(value: object) -> None:
+    """The answer as JSON, on standard output."""
+    answer(json.dumps(value, indent=2, default=str))
+
+
+def table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
+    """The answer as a table, as wide as the terminal or, in a pipe, as it needs."""
+    from rich.console import Console
+    from rich.table import Table
+
+    found = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        found.add_column(column, overflow="fold")
+    for row in rows:
+        found.add_row(*("" if cell is None else str(cell) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 160).print(found)
+
+
+@contextmanager
+def opened(home: Path | None) -> Iterator[tuple[Settings, Store, Archive]]:
+    """An installation's settings, store and archive, for a command that asks."""
+    from db.settings import load
+    from db.store import open_store
+
+    settings = load(home)
+    store, archive = open_store(settings)
+    try:
+        yield settings, store, archive
+    finally:
+        store.close()

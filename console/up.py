@@ -1,0 +1,186 @@
+"""The whole of wetread on one machine: Valkey, database, ingest, workers and web under one supervisor."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+from console import valkey
+from console.children import Child, open_log
+from db.errors import Misconfigured, Unavailable
+from db.settings import Settings
+from db.store import migrate, open_store
+
+READY_SECONDS = 90
+STOP_SECONDS = 30
+Say = Callable[[str], None]
+
+
+class Up:
+    """The supervisor: starts everything, keeps it running, stops it in order."""
+
+    def __init__(self, settings: Settings, workers: int, say: Say) -> None:
+        self.settings = settings
+        self.say = say
+        self.children: list[Child] = []
+        self.port = settings.http_port
+        self.stopping = False
+        self._workers = workers
+        self._valkey: Child | None = None
+        self._lock: IO[str] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the web service answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Makes the home if need be, migrates, starts every process. Raises WetreadError with the cure."""
+        self.settings.make_folders()
+        self._lock_home()
+        self.port = self._http_port()
+        store, _ = open_store(self.settings, create_key=True)
+        migrate(store)
+        store.close()
+        if self.settings.redis_url is None:
+            self._start_valkey()
+        metrics = self.settings.folder("metrics")
+        shutil.rmtree(metrics)
+        metrics.mkdir(mode=0o700)
+        env = {
+            **os.environ, "WETREAD_HOME": str(self.settings.home), "WETREAD_HTTP_PORT": str(self.port),
+            "PROMETHEUS_MULTIPROC_DIR": str(metrics), "PYTHONUNBUFFERED": "1",
+        }  # fmt: skip
+        services = ["web", "ingest", *(f"worker-{n + 1}" for n in range(self._workers))]
+        for name in services:
+            command = [sys.executable, "-m", "console.cli", name.partition("-")[0], "--name", name]
+            child = Child(name, command, env, self.settings.folder("logs"))
+            child.start()
+            self.children.append(child)
+
+    def _lock_home(self) -> None:
+        self._lock = (self.settings.home / "up.lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Misconfigured(
+                "wetread is already up in this home; stop it first, or name another --home"
+            ) from None
+
+    def _http_port(self) -> int:
+        if self.settings.http_port == 0:
+            return valkey.free_port()
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((self.settings.http_host, self.settings.http_port))
+            except OSError:
+                raise Misconfigured(
+                    f"port {self.settings.http_port} is taken; set WETREAD_HTTP_PORT to a free one (0: any)"
+                ) from None
+        return self.settings.http_port
+
+    def _start_valkey(self) -> None:
+        logs = self.settings.folder("logs")
+        with open_log(logs, "valkey") as log:
+            process = valkey.start(self.settings, log)
+        self._valkey = Child("valkey", valkey.command(self.settings), os.environ, logs)
+        self._valkey.adopt(process)
+
+    def wait_ready(self) -> None:
+        """Waits until /readyz says yes. Raises Unavailable with what is missing when it does not."""
+        deadline, last = time.monotonic() + READY_SECONDS, "no answer"
+        while time.monotonic() < deadline and not self.stopping:
+            ready, last = probe(self.url)
+            if ready:
+                return
+            self.tend()
+            time.sleep(0.1)
+        if not self.stopping:
+            raise Unavailable(f"not ready after {READY_SECONDS} s: {last}; see the logs folder in the home")
+
+    def tend(self) -> None:
+        """Starts what has fallen over."""
+        for child in [*([self._valkey] if self._valkey else []), *self.children]:
+            line = child.keep_alive()
+            if line:
+                self.say(line)
+
+    def run(self) -> None:
+        """Tends the services until told to stop."""
+        while not self.stopping:
+            self.tend()
+            time.sleep(0.25)
+
+    def stop(self) -> None:
+        """Stops ingest and workers (each finishes what it holds), then the web, then Valkey."""
+        for child in self.children:
+            child.signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        for child in self.children:
+            if not child.wait(max(0.1, deadline - time.monotonic())):
+                self.say(f"{child.name} did not stop within {STOP_SECONDS} s; its job will be read again")
+                child.signal(signal.SIGKILL)
+                child.wait(5)
+        if self._valkey is not None:
+            self._valkey.signal(signal.SIGTERM)
+            if not self._valkey.wait(10):
+                self._valkey.signal(signal.SIGKILL)
+        if self._lock is not None:
+            self._lock.close()
+
+    def handle_signals(self) -> None:
+        """Ctrl-C and SIGTERM ask for an orderly stop; a second one does not make it disorderly."""
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            self.stopping = True
+
+        signal.signal(signal.SIGTERM, ask)
+        signal.signal(signal.SIGINT, ask)
+
+
+def probe(url: str) -> tuple[bool, str]:
+    """Is the web service ready, and if not, what is missing?"""
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:  # noqa: S310 - our own loopback
+            return answer.status == 200, "ready"
+    except urllib.error.HTTPError as error:
+        checks = json.loads(error.read()).get("checks", {})
+        return False, "; ".join(f"{k}: {v}" for k, v in checks.items() if v != "ok")
+    except (OSError, ValueError):
+        return False, "the web service does not answer"
+
+
+def welcome(up: Up, seconds: float) -> str:
+    """What a person reads once everything is ready."""
+    home = shown(up.settings.home)
+    option = "" if up.settings.home == Path("wetread-home").absolute() else f" --home {home}"
+    command = shown(Path(sys.argv[0])) if Path(sys.argv[0]).name == "wetread" else "wetread"
+    return f"""\
+wetread is ready ({seconds:.1f} s).
+  drop files into  {shown(up.settings.folder("inbox"))}
+  see it at        {up.url}/   (metrics: {up.url}/metrics)
+  see results      {command} results{option}
+  see the state    {command} status{option}
+  stop             Ctrl-C
+Preliminary readings for research and decision support; not a medical device."""
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be typed from here."""
+    try:
+        return str(path.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

