@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.config import IGNORE
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
@@ -17,7 +18,7 @@ from pydicom.uid import UID
 
 from db.errors import Rejected
 from ingest.elements import code_string, first_item, integer, number, spacing_mm, text, value
-from ingest.structure import too_large
+from ingest.structure import too_large, uid_name
 from models.payloads import Image
 
 DECODED_LIMIT = 512 * 2**20  #: bytes that the one decoded frame may take, in its working form
@@ -43,18 +44,14 @@ def require_decoder(transfer_syntax: str) -> None:
     if not transfer_syntax:
         return
     try:
-        get_decoder(UID(transfer_syntax))
+        get_decoder(UID(transfer_syntax, IGNORE))
     except NotImplementedError:
+        name = uid_name(transfer_syntax) or "of a private kind"
         raise Rejected(
             "unsupported-transfer-syntax",
-            f"pixel data in transfer syntax {_syntax_name(transfer_syntax)} cannot be decoded",
+            f"pixel data in transfer syntax {uid_name(transfer_syntax) or 'of a private kind'} cannot be decoded",
             "Ask the sender for Explicit VR Little Endian or JPEG 2000 Lossless.",
         ) from None
-
-
-def _syntax_name(transfer_syntax: str) -> str:
-    known = UID(transfer_syntax)
-    return known.name if known.name != transfer_syntax else "of a private or unknown kind"
 
 
 def image(ds: Dataset) -> Image:
@@ -98,7 +95,7 @@ def _decode(ds: Dataset, index: int) -> NDArray[Any]:
             continue
     raise Rejected(
         "undecodable",
-        f"the pixel data could not be decoded as {_syntax_name(syntax)}",
+        f"the pixel data could not be decoded as {uid_name(syntax)}",
         "The compressed image is damaged, or not what its header says; send it again uncompressed.",
     )
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO
 
+from pydicom.config import IGNORE
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from db.errors import Rejected
@@ -147,6 +148,12 @@ class _Inflating(_File):
             self._ready = b""
         if not self._engine.eof:
             raise _Gap("the deflated data set has not reached its end")
+
+
+def uid_name(uid: str) -> str:
+    """The standard's name of a UID; "" for a private one, and for what is no UID."""
+    name = UID(uid, IGNORE).name  # validation would warn, and quote it
+    return "" if name == uid else name
 
 
 def too_large(sentence: str) -> Rejected:
@@ -368,7 +375,7 @@ def _sop_class(steps: _Walk) -> str:
 
 
 def _is_image(steps: _Walk) -> bool:
-    by_class = _IMAGE.search(UID(_sop_class(steps)).name) is not None
+    by_class = _IMAGE.search(uid_name(_sop_class(steps))) is not None
     return by_class or (0x00280010 in steps.values and 0x00280011 in steps.values)
 
 

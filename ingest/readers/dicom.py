@@ -18,7 +18,7 @@ from db.records import Evidence, Identity, Kind
 from ingest import frames
 from ingest.elements import code_string, code_strings, first_item, integer, numbers, spacing_mm, text
 from ingest.quiet import quiet
-from ingest.structure import DICOMDIR, Structure, opened, plausible, walk
+from ingest.structure import DICOMDIR, Structure, opened, plausible, uid_name, walk
 from models.payloads import Image
 
 SUFFIXES = frozenset((".dcm", ".dicom", ".dic", ".ima"))  #: what a file that should be DICOM is named
@@ -196,11 +196,10 @@ def _identity(ds: Dataset) -> Identity | None:
 def _facts(ds: Dataset, structure: Structure) -> dict[str, str | int | float | bool | None]:
     """Code strings, numbers and UIDs only: free text may hold anything."""
     spacing = spacing_mm(ds)
-    name = UID(structure.sop_class).name
     return {
         "modality": code_string(ds, "Modality"),
         "sop_class_uid": structure.sop_class if _UID.fullmatch(structure.sop_class) else "",
-        "sop_class_name": name if name != structure.sop_class else "",
+        "sop_class_name": uid_name(structure.sop_class),
         "transfer_syntax_uid": structure.transfer_syntax if _UID.fullmatch(structure.transfer_syntax) else "",
         "rows": integer(ds, "Rows"),
         "columns": integer(ds, "Columns"),

@@ -175,7 +175,8 @@ def _body(text: str) -> str:
 
 
 def _plain(key: str) -> str:
-    return re.sub(r"[ _-]+", "-", key.strip().lower())
+    """`PatientID`, `patient_id` and `Patient ID` alike."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|[ _-]+", "-", key.strip()).lower()
 
 
 def _put(found: dict[str, str], key: str, value: str) -> None:
