@@ -49,7 +49,7 @@ def require_decoder(transfer_syntax: str) -> None:
         name = uid_name(transfer_syntax) or "of a private kind"
         raise Rejected(
             "unsupported-transfer-syntax",
-            f"pixel data in transfer syntax {uid_name(transfer_syntax) or 'of a private kind'} cannot be decoded",
+            f"pixel data in transfer syntax {name} cannot be decoded",
             "Ask the sender for Explicit VR Little Endian or JPEG 2000 Lossless.",
         ) from None
 
