@@ -90,7 +90,7 @@ def mix(x: Tensor, shares: Tensor, a: Augmentation) -> tuple[Tensor, Tensor]:
     """Mixup (Zhang 2018): each image and its class shares blended with a random neighbour's."""
     if not a.mixup:
         return x, shares
-    share = torch.distributions.Beta(a.mixup, a.mixup).sample((len(x),))  # type: ignore[no-untyped-call]
+    share = torch.distributions.Beta(a.mixup, a.mixup).sample((len(x),))
     other = torch.randperm(len(x))
     wide = share[:, None, None, None]
     return wide * x + (1 - wide) * x[other], share[:, None] * shares + (1 - share[:, None]) * shares[other]

@@ -18,6 +18,12 @@ Rng = np.random.Generator
 SIDE = 96  #: pictures are drawn at this size, the gate's network sees them smaller
 
 
+def _soft(picture: NDArray[np.floating], sigma: float | tuple[float, float]) -> Square:
+    """A picture blurred by a Gaussian of sigma places."""
+    found: Square = ndimage.gaussian_filter(picture.astype(np.float32), sigma)
+    return found
+
+
 def _resize(square: Square, side: int) -> Square:
     image = PIL.Image.fromarray(np.ascontiguousarray(square, dtype=np.float32))
     return np.asarray(image.resize((side, side), PIL.Image.Resampling.BILINEAR), dtype=np.float32)
@@ -31,7 +37,8 @@ def turned(film: Square, rng: Rng) -> Square:
 def tilted(film: Square, rng: Rng) -> Square:
     """By 40 to 140 degrees either way."""
     angle = float(rng.uniform(40, 140) * rng.choice([-1, 1]))
-    return ndimage.rotate(film, angle, reshape=False, order=1, mode="constant").astype(np.float32)
+    found: Square = ndimage.rotate(film, angle, reshape=False, order=1, mode="constant")
+    return found
 
 
 def inverted(film: Square, rng: Rng) -> Square:
@@ -69,7 +76,7 @@ def squeezed(film: Square, rng: Rng) -> Square:
 def cloud(rng: Rng) -> Square:
     """Noise of a random coarseness."""
     white = rng.standard_normal((SIDE, SIDE))
-    return ndimage.gaussian_filter(white, float(rng.choice([0, 0.7, 2, 5, 12]))).astype(np.float32)
+    return _soft(white, float(rng.choice([0, 0.7, 2, 5, 12]))).astype(np.float32)
 
 
 def ramp(rng: Rng) -> Square:
@@ -80,7 +87,8 @@ def ramp(rng: Rng) -> Square:
     if rng.random() < 0.4:
         field = np.round(field * rng.integers(2, 8))
     noise = rng.standard_normal(field.shape) * rng.uniform(0, 0.1)
-    return (field * rng.choice([-1, 1]) + noise).astype(np.float32)
+    found: Square = (field * rng.choice([-1, 1]) + noise).astype(np.float32)
+    return found
 
 
 def page(rng: Rng) -> Square:
@@ -91,8 +99,8 @@ def page(rng: Rng) -> Square:
     for top in range(int(rng.integers(0, 40)), 250, step):
         line = "".join(rng.choice(letters, int(rng.integers(5, 50))))
         draw.text((int(rng.integers(2, 20)), top), line, fill=255, font=font)
-    found = np.asarray(image, dtype=np.float32) / 255
-    return 1 - found if rng.random() < 0.6 else found
+    found: Square = np.asarray(image, dtype=np.float32) / np.float32(255)
+    return np.float32(1) - found if rng.random() < 0.6 else found
 
 
 def _ellipse(rng: Rng, size: tuple[float, float], off: float) -> NDArray[np.bool_]:
@@ -115,9 +123,9 @@ def section(rng: Rng) -> Square:
     for _ in range(int(rng.integers(2, 14))):
         part = _ellipse(rng, (0.05, 0.4), 0.6) & body
         out[part] = rng.uniform(0, 1)
-    texture = ndimage.gaussian_filter(rng.standard_normal(out.shape), rng.uniform(0.5, 3))
+    texture = _soft(rng.standard_normal(out.shape), rng.uniform(0.5, 3))
     out = out + body * texture * rng.uniform(0, 0.3)
-    return ndimage.gaussian_filter(out, rng.uniform(0, 1.2)).astype(np.float32)
+    return _soft(out, rng.uniform(0, 1.2)).astype(np.float32)
 
 
 def fan(rng: Rng) -> Square:
@@ -126,21 +134,22 @@ def fan(rng: Rng) -> Square:
     inside = (np.abs(np.arctan2(x, y + 0.05)) < rng.uniform(0.4, 0.9)) & (
         np.hypot(x, y) < rng.uniform(0.7, 1.1)
     )
-    speckle = ndimage.gaussian_filter(rng.gamma(1.0, 1.0, x.shape), (0.6, rng.uniform(0.6, 2)))
-    shade = ndimage.gaussian_filter(rng.random(x.shape), 8)
-    return (inside * speckle * (shade - shade.min())).astype(np.float32)
+    speckle = _soft(rng.gamma(1.0, 1.0, x.shape), (0.6, rng.uniform(0.6, 2)))
+    shade = _soft(rng.random(x.shape), 8)
+    found: Square = (inside * speckle * (shade - shade.min())).astype(np.float32)
+    return found
 
 
 def vessels(rng: Rng) -> Square:
     """Like an angiogram: winding dark lines on a grey field."""
-    out = ndimage.gaussian_filter(rng.standard_normal((SIDE, SIDE)), 14) * 4
+    out = _soft(rng.standard_normal((SIDE, SIDE)), 14) * 4
     for _ in range(int(rng.integers(2, 8))):
         steps = np.cumsum(ndimage.gaussian_filter1d(rng.standard_normal((160, 2)), 9, axis=0) * 3, axis=0)
         path = np.clip(steps + rng.uniform(0, SIDE, 2), 0, SIDE - 1).astype(int)
         line = np.zeros_like(out)
         line[path[:, 0], path[:, 1]] = 1
         out -= ndimage.grey_dilation(line, size=int(rng.integers(1, 6))) * rng.uniform(0.3, 1)
-    return ndimage.gaussian_filter(out, 0.7).astype(np.float32)
+    return _soft(out, 0.7).astype(np.float32)
 
 
 def shapes(rng: Rng) -> Square:

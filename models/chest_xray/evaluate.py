@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from db.errors import Rejected
@@ -19,6 +20,7 @@ from models.chest_xray.network import FILM, THUMBNAIL, unpack
 from models.evaluation import bootstrap
 
 HERE = Path(__file__).parent
+Labels = NDArray[np.int64]
 
 
 def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> dict[str, Any]:
@@ -49,13 +51,13 @@ def _films(data: Path, folds: int | None, device: str) -> dict[str, Any]:
     logits = scores(members, images.to(device), (1.0,))
     gate = Gate(load_file(HERE / "gate.safetensors"), device)
     with torch.inference_mode():
-        refused = [verdict for part in images.to(device).split(64) for verdict in gate.refuse(part)]
+        refused = [verdict for part in torch.split(images.to(device), 64) for verdict in gate.refuse(part)]
     figures = _three(logits, labels, persons, card.threshold("pneumonia"))
     return figures | {"refused": float(np.mean([verdict is not None for verdict in refused]))}
 
 
 def _three(
-    logits: measure.Floats, labels: measure.Integers, persons: measure.Integers, threshold: float
+    logits: measure.Floats, labels: Labels, persons: NDArray[np.str_], threshold: float
 ) -> dict[str, Any]:
     """The figures of three-class logits, persons drawn together."""
     truth, sick = (labels > 0).astype(int), labels > 0
@@ -66,9 +68,7 @@ def _three(
     return figures | {"n": len(labels)}
 
 
-def _retrained(
-    images: torch.Tensor, labels: measure.Integers, persons: measure.Integers, folds: int
-) -> dict[str, Any]:
+def _retrained(images: torch.Tensor, labels: Labels, persons: NDArray[np.str_], folds: int) -> dict[str, Any]:
     """The recipe retrained in folds by person; the threshold is the card's, chosen elsewhere."""
     from models.chest_xray.train import FILMS, cross_validate
 
@@ -80,7 +80,10 @@ def _retrained(
 def _thumbnails(data: Path, folds: int | None, device: str) -> dict[str, Any]:
     card: ModelCard = read(HERE)
     there = source.parts(data)
-    part = next((p for p in ("test", "val", "train") if p in there), "test")
+    part = next(
+        (p for p in (("test", "val", "train") if folds is None else ("train", "val", "test")) if p in there),
+        "test",
+    )
     held = source.thumbnails(data, part)
     images = enlarge(held.images)
     if folds is None:

@@ -27,13 +27,14 @@ DOUBT = 0.15  #: share of the sick validation films left without a bacterial or 
 
 def pneumonia(logits: Floats) -> NDArray[np.float64]:
     """Probability of pneumonia of any kind: (n, 2 or 3 classes) to (n,)."""
-    return 1 - softmax(np.asarray(logits, dtype=np.float64), axis=1)[:, 0]
+    shares: NDArray[np.float64] = softmax(np.asarray(logits, dtype=np.float64), axis=1)
+    return 1 - shares[:, 0]
 
 
 def bacterial(logits: Floats) -> NDArray[np.float64]:
     """Probability that a pneumonia is bacterial rather than viral: (n, 3) to (n,)."""
-    table = np.asarray(logits, dtype=np.float64)
-    return softmax(table[:, 1:3], axis=1)[:, 0]
+    shares: NDArray[np.float64] = softmax(np.asarray(logits, dtype=np.float64)[:, 1:3], axis=1)
+    return shares[:, 0]
 
 
 def auc(scores: Floats, truth: Integers) -> float:

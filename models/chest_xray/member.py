@@ -53,7 +53,7 @@ def train_member(
 def scores(members: list[ResidualNetwork], images: Tensor, zooms: tuple[float, ...]) -> NDArray[np.float64]:
     """Mean logits of the members over the views, in batches: (n, classes)."""
     with torch.inference_mode():
-        found = [average_logits(members, part, zooms) for part in images.split(64)]
+        found = [average_logits(members, part, zooms) for part in torch.split(images, 64)]
     return torch.cat(found).double().numpy()
 
 

@@ -44,7 +44,7 @@ class ChestXray:
         self.gate = Gate(load_file(card.folder / "gate.safetensors"), device)
 
     def examine(self, payloads: Sequence[Payload]) -> list[Diagnosis]:
-        """One diagnosis a payload, in order. Raises FloatingPointError when a network's answer is not finite."""
+        """One diagnosis a payload, in order. Raises FloatingPointError when an answer is not finite."""
         diagnoses: list[Diagnosis | None] = [None] * len(payloads)
         ready: list[tuple[int, Prepared]] = []
         for index, payload in enumerate(payloads):

@@ -63,7 +63,8 @@ def stretch(pixels: Pixels, low: float = 0.5, high: float = 99.5) -> Pixels:
     """Grey values scaled so that the two percentiles become 0 and 1, and clipped there."""
     bottom, top = np.percentile(pixels, (low, high))
     scaled = (pixels - bottom) / max(float(top - bottom), 1e-6)
-    return np.clip(scaled, 0, 1).astype(np.float32)
+    found: Pixels = np.clip(scaled, 0, 1).astype(np.float32)
+    return found
 
 
 def prepare(pixels: Pixels, side: int) -> Prepared:

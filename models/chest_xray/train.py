@@ -134,8 +134,8 @@ def _write(out: Path, name: str, members: list[ResidualNetwork], figures: dict[s
     """The weights, with the temperature folded into the last layer, and the figures beside them."""
     with torch.no_grad():
         for member in members:
-            member.head.weight /= figures["temperature"]
-            member.head.bias /= figures["temperature"]
+            member.head.weight.div_(figures["temperature"])
+            member.head.bias.div_(figures["temperature"])
     save_file(pack(list(members)), out / f"{name}.safetensors")
     text = json.dumps(figures, indent=2, sort_keys=True) + "\n"
     (out / f"{name}-figures.json").write_text(text, encoding="utf-8")

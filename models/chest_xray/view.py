@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
-from numpy.typing import NDArray
 
 from db.records import Finding
-from models.chest_xray.prepare import stretch
+from models.chest_xray.prepare import Pixels, stretch
 from models.payloads import Image
 from models.registry import Explanation
 
@@ -19,7 +18,7 @@ LARGEST = 1024  #: pixels of the longer side of the picture
 STRONGEST = 0.55  #: opacity of the heat where it is highest
 
 
-def colours(heat: NDArray[np.float32]) -> NDArray[np.float32]:
+def colours(heat: Pixels) -> Pixels:
     """Heat 0..1 as black, red, orange, yellow: (rows, columns, 3), 0..255."""
     ramp = np.array([[90, 0, 60], [215, 25, 40], [250, 140, 20], [255, 240, 90]], dtype=np.float32)
     places = np.linspace(0, 1, len(ramp))
@@ -34,7 +33,7 @@ def _number(value: object) -> int:
 
 def render(payload: Image, findings: Sequence[Finding], artifacts: Mapping[str, bytes]) -> Explanation:
     """The film as a PNG, with the heat map and its peak where a finding has one; the film alone otherwise."""
-    film = np.repeat(stretch(payload.pixels)[:, :, None] * 255, 3, axis=2)
+    film: Pixels = np.repeat(stretch(payload.pixels)[:, :, None] * np.float32(255), 3, axis=2)
     shown = [f.evidence for f in findings if f.evidence.get("kind") == "grad-cam"]
     peak: tuple[int, int] | None = None
     for evidence in shown:
@@ -44,7 +43,8 @@ def render(payload: Image, findings: Sequence[Finding], artifacts: Mapping[str, 
         top, bottom, left, right = (_number(evidence[k]) for k in ("top", "bottom", "left", "right"))
         with PIL.Image.open(io.BytesIO(content)) as image:
             size = (right - left, bottom - top)
-            heat = np.asarray(image.convert("L").resize(size, PIL.Image.Resampling.BICUBIC)) / np.float32(255)
+            grey = image.convert("L").resize(size, PIL.Image.Resampling.BICUBIC)
+        heat: Pixels = np.asarray(grey, dtype=np.float32) / np.float32(255)
         part = film[top:bottom, left:right]
         share = (STRONGEST * np.clip((heat - 0.15) / 0.85, 0, 1))[:, :, None]
         film[top:bottom, left:right] = (1 - share) * part + share * colours(heat)

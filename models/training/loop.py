@@ -59,7 +59,7 @@ def rate_at(done: float, warm: float) -> float:
 def bf16_pays(device: str) -> bool:
     """Whether the device multiplies bfloat16 natively; elsewhere autocast on a CPU only slows."""
     if device.startswith("cuda"):
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
     return bool(supported and supported())
 
@@ -106,7 +106,7 @@ def fit(
             for group in optimiser.param_groups:
                 group["lr"] = schedule.rate * rate_at(done, schedule.warm)
             inputs, shares = draw()
-            with torch.autocast(device.split(":", maxsplit=1)[0], torch.bfloat16, enabled=bf16_pays(device)):
+            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16_pays(device)):
                 logits = network(inputs.to(device, memory_format=torch.channels_last))
             value = loss(logits.float(), shares.to(device))
             if not torch.isfinite(value):
