@@ -22,6 +22,7 @@ Home = Annotated[
         "--home", envvar="WETREAD_HOME", help="Folder of this installation.", show_default="wetread-home"
     ),
 ]
+WHOLE = ("result", "case", "file", "since", "probability")  #: columns that are copied, never folded
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
 
 
@@ -47,7 +48,7 @@ def table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
 
     found = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
-        found.add_column(column, overflow="fold")
+        found.add_column(column, overflow="fold", no_wrap=column in WHOLE)
     for row in rows:
         found.add_row(*("" if cell is None else str(cell) for cell in row))
     Console(width=None if sys.stdout.isatty() else 160).print(found)

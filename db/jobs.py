@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -11,6 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, and_, case, exists, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from db.ids import new_id
 from db.records import Diagnosis, FileState, Finding, JobState
 from db.store import Store, Writer
 from db.tables import Artifact, Evidence, File, Job, JobInput, Result
@@ -69,7 +69,7 @@ def owe(writer: Writer, case_id: str, evidence_id: str, digest: str, owed: Seque
     """Records the jobs an input owes; one that exists already stays as it is."""
     dialect = postgresql if writer.connection.dialect.name == "postgresql" else sqlite
     for item in owed:
-        job_id = uuid.uuid4().hex
+        job_id = new_id()
         row = {
             "id": job_id, "case_id": case_id, "input_digest": digest, "model": item.model,
             "model_version": item.version, "weights_sha256": item.weights_sha256, "lane": item.lane,
@@ -174,7 +174,7 @@ def claim(store: Store, job_id: str, *, worker: str, lease_seconds: float, limit
         until = writer.now + timedelta(seconds=lease_seconds)
         claimed = []
         for row in rows:
-            token = uuid.uuid4().hex
+            token = new_id()
             writer.connection.execute(
                 update(Job).where(Job.id == row.id).values(
                     state=JobState.RUNNING, attempts=row.attempts + 1, token=token, worker=worker,

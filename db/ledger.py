@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from db import jobs
 from db.errors import Misconfigured, Rejected
+from db.ids import new_id
 from db.jobs import Owed
 from db.keys import Keys
 from db.records import Evidence, FileState, Identity
@@ -58,7 +58,7 @@ def see(
     by_key = {path_key(writer.keys, s.name): s for s in sightings}
     rows: list[dict[str, object]] = []
     for key, sighting in by_key.items():
-        file_id = uuid.uuid4().hex
+        file_id = new_id()
         sealed = writer.keys.seal(sighting.name, f"files.name:{file_id}")
         rows.append(
             {"id": file_id, "path_key": key, "name_sealed": sealed, "suffix": sighting.suffix[:16],
@@ -183,7 +183,7 @@ def _record(writer: Writer, evidence: Evidence, digest: str, size: int) -> tuple
         case_id = writer.keys.pseudonym("c", "", digest)
     row: dict[str, object] = {"id": case_id, "patient": patient, "created_at": writer.now}
     insert_new(writer.connection, Case, [row])
-    evidence_id = uuid.uuid4().hex
+    evidence_id = new_id()
     writer.connection.execute(
         insert(EvidenceRow).values(
             id=evidence_id, case_id=case_id, kind=evidence.kind, uid=evidence.uid or None, digest=digest,

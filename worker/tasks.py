@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from db import metrics, services
 from db.errors import Unavailable, WetreadError
+from db.ids import PATTERN
 from db.jobs import renew
 from db.logs import get, place
 from db.queue import TASK, queue_name
@@ -26,9 +27,9 @@ def register(app: Celery, diagnoser: Diagnoser) -> None:
     """Adds the task to the app. It never raises: fates are in SQL, and a traceback may quote a patient."""
 
     def diagnose(job_id: object = None, *_: object, **__: object) -> None:
-        if not isinstance(job_id, str) or not re.fullmatch("[0-9a-f]{32}", job_id):
+        if not isinstance(job_id, str) or not re.fullmatch(PATTERN, job_id):
             metrics.errors.labels("task", "malformed").inc()
-            log.warning("message_refused", expected="one job id of 32 hexadecimal digits")
+            log.warning("message_refused", expected="one job id")
             return
         try:
             diagnoser.diagnose(job_id)

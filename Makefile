@@ -1,0 +1,64 @@
+# wetread: `make up` runs it, `make test` tests it; both set up what they need first.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+export OMP_NUM_THREADS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help up demo test lint check setup setup-dev debian train clean
+
+help:  ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+up: setup  ## Start everything on this machine; Ctrl-C stops it
+	@exec $(BIN)/wetread up
+
+demo: setup  ## Start it in a folder of its own, read sample cases, print their findings, stop
+	@$(BIN)/wetread demo
+
+test: setup-dev debian  ## Run the tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+lint: setup-dev  ## Style, types, import line
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/yamllint -s -c deploy/.yamllint deploy
+
+setup: $(VENV)/.run  ## Install what running needs
+setup-dev: $(VENV)/.dev  ## Install what testing needs as well
+
+# torch first and pinned: anything else that asks for it would fetch gigabytes of CUDA
+$(VENV)/.run: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "wetread needs Python 3.11; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "setting up (once)" >&2
+	@$(PIP) $$(grep -i '^torch==' constraints.txt)
+	@$(PIP) -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@$(PIP) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# Debian's Prometheus (and promtool) for the tests that claim to test with them; where root allows
+debian:
+	@command -v promtool >/dev/null && command -v prometheus >/dev/null || { \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends prometheus >/dev/null; } || \
+		echo "no Prometheus here: the tests that need it will say so and skip" >&2
+
+DATA ?= ../shared/data
+train: setup  ## Train every family anew from DATA into build/training (long)
+	$(BIN)/wetread models train chest-xray --data $(DATA)/xray/kermany/train --out build/training/kermany
+	$(BIN)/wetread models train chest-xray --data $(DATA)/xray/pneumoniamnist_train_val.npz --out build/training/mnist
+	$(BIN)/wetread models train note-assertion --data $(DATA)/notes/negex/reports_1-60.tsv
+	$(BIN)/wetread models train note-diagnosis --data $(DATA)/notes/symptom2disease_train.csv
+
+clean:  ## Remove the environment and caches; never a home
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
