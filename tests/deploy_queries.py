@@ -26,6 +26,11 @@ PROMETHEUS = "/usr/bin/prometheus"
 
 #: labels that Prometheus itself puts on every series it scrapes
 TARGET_LABELS = frozenset({"job", "instance"})
+#: series that Prometheus makes by itself; a firing alert keeps the labels of what it is about
+PROMETHEUS_SERIES = {
+    "up": frozenset[str](),
+    "ALERTS": frozenset({"alertname", "alertstate", "severity", "service", "model", "lane"}),
+}
 HISTOGRAM_SUFFIXES = ("_bucket", "_sum", "_count")
 #: what Grafana would put in place of its own variables
 GRAFANA = {
@@ -158,7 +163,7 @@ def rules() -> list[dict[str, Any]]:
 
 
 def expressions() -> list[tuple[str, str]]:
-    """(where, expression) of every dashboard panel, dashboard variable and alert rule, ready to run."""
+    """(where, expression) of every panel, annotation and variable of the dashboards and every alert rule."""
     found = []
     for path in sorted(DASHBOARDS.glob("*.json")):
         dashboard = json.loads(path.read_text("utf-8"))
@@ -166,6 +171,8 @@ def expressions() -> list[tuple[str, str]]:
             for target in panel.get("targets", []):
                 where = f"{path.name}: {panel['title']} ({target['refId']})"
                 found.append((where, substituted(target["expr"], dashboard)))
+        for note in dashboard["annotations"]["list"]:
+            found.append((f"{path.name}: annotation {note['name']}", substituted(note["expr"], dashboard)))
         for variable in dashboard["templating"]["list"]:
             if variable["type"] == "query":
                 inner = re.fullmatch(r"label_values\((.+), *\w+\)", variable["query"]["query"])
@@ -244,10 +251,11 @@ def _count(port: int, query: str) -> str:
     return f"{1 if answer['data']['resultType'] == 'scalar' else len(result)} series"
 
 
-def query_all_with_prometheus(target: str, tmp_path: Path) -> dict[str, str]:
+def query_all_with_prometheus(target: str, tmp_path: Path, seconds: float = 30.0) -> dict[str, str]:
     """Runs every expression of deploy/ in a real Prometheus that scrapes a running app.
 
-    target: where the app serves /metrics, as `127.0.0.1:8642` or a URL; tmp_path: an empty folder.
+    target: where the app serves /metrics, as `127.0.0.1:8642` or a URL; tmp_path: an empty folder;
+    seconds: how long it may take to be scraped.
     Returns how each expression went ("3 series" or "error: ..."), and each rule's health under
     `rule NAME` ("ok" or "error: ..."). Raises AssertionError when the target is never up.
     """
@@ -255,7 +263,8 @@ def query_all_with_prometheus(target: str, tmp_path: Path) -> dict[str, str]:
         # three scrapes, so that rates have something to stand on
         _until(
             lambda: _count(port, "count_over_time(up[1m]) >= 3 and up == 1") == "1 series",
-            f"three good scrapes of {target}",
+            f"three good scrapes of {target.removeprefix('http://').split('/')[0]}",
+            seconds,
         )
 
         def health() -> list[dict[str, Any]]:
