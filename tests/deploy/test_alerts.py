@@ -21,7 +21,7 @@ needs_promtool = pytest.mark.skipif(
 
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["promtool", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        ["promtool", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=150, check=False
     )
 
 
@@ -89,10 +89,9 @@ def test_runbook_section_says_meaning_look_act_and_whom_to_wake(rule: dict[str, 
 
 
 def test_runbook_names_only_commands_that_are_promised() -> None:
-    promised = (
-        "up ingest worker web status doctor results case quarantine requeue audit models explain replay"
-    )
-    promised += " rules deidentify settings"
-    named = set(re.findall(r"wetread ([a-z]+)\b", " ".join(re.findall(r"`([^`]+)`", RUNBOOK))))
-    assert named <= set(promised.split())
+    promised = """up ingest worker web status doctor results case quarantine requeue audit models
+        explain replay rules deidentify settings""".split()
+    prose = re.sub(r"^```.*?^```$", "", RUNBOOK, flags=re.MULTILINE | re.DOTALL)
+    named = set(re.findall(r"`wetread ([a-z]+)", prose))
+    assert named <= set(promised)
     assert named >= {"status", "doctor", "quarantine", "requeue", "audit"}
