@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.config import IGNORE
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
@@ -17,6 +16,7 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply
 from pydicom.uid import UID
 
 from db.errors import Rejected
+from ingest import shelter
 from ingest.elements import code_string, first_item, integer, number, spacing_mm, text, value
 from ingest.structure import too_large, uid_name
 from models.payloads import Image
@@ -29,11 +29,22 @@ Pixels = NDArray[np.float32]
 _PLUGINS = {
     "1.2.840.10008.1.2.4.50": ("pillow", "gdcm"),
     "1.2.840.10008.1.2.4.51": ("pillow", "gdcm"),
+    "1.2.840.10008.1.2.4.57": ("gdcm",),
+    "1.2.840.10008.1.2.4.70": ("gdcm",),
     "1.2.840.10008.1.2.4.80": ("pyjpegls", "gdcm"),
     "1.2.840.10008.1.2.4.81": ("pyjpegls", "gdcm"),
     "1.2.840.10008.1.2.4.90": ("pylibjpeg", "gdcm"),
     "1.2.840.10008.1.2.4.91": ("pylibjpeg", "gdcm"),
     "1.2.840.10008.1.2.5": ("pylibjpeg", "pydicom"),
+}
+_DESCRIPTION = {  # what a decoder asks of the Image Pixel module
+    "rows": "Rows",
+    "columns": "Columns",
+    "samples_per_pixel": "SamplesPerPixel",
+    "bits_allocated": "BitsAllocated",
+    "bits_stored": "BitsStored",
+    "pixel_representation": "PixelRepresentation",
+    "planar_configuration": "PlanarConfiguration",
 }
 _SCHEMES = frozenset(("SCT", "SRT", "SNM3", "99SDM", "DCM", "RADLEX", "FMA"))  # 99SDM: SNOMED's former name
 _WORDS = re.compile(r"[A-Z0-9 ,()/'-]{1,64}")
@@ -43,15 +54,18 @@ def require_decoder(transfer_syntax: str) -> None:
     """Raises Rejected `unsupported-transfer-syntax` when pixel data so encoded cannot be decoded here."""
     if not transfer_syntax:
         return
+    name = uid_name(transfer_syntax)
     try:
-        get_decoder(UID(transfer_syntax, IGNORE))
+        if name:
+            get_decoder(UID(transfer_syntax))
+            return
     except NotImplementedError:
-        name = uid_name(transfer_syntax) or "of a private kind"
-        raise Rejected(
-            "unsupported-transfer-syntax",
-            f"pixel data in transfer syntax {name} cannot be decoded",
-            "Ask the sender for Explicit VR Little Endian or JPEG 2000 Lossless.",
-        ) from None
+        pass
+    raise Rejected(
+        "unsupported-transfer-syntax",
+        f"pixel data in transfer syntax {name or 'of a private kind'} cannot be decoded",
+        "Ask the sender for Explicit VR Little Endian or JPEG 2000 Lossless.",
+    )
 
 
 def image(ds: Dataset) -> Image:
@@ -88,6 +102,8 @@ def _decode(ds: Dataset, index: int) -> NDArray[Any]:
     decoder = get_decoder(syntax)
     for plugin in _PLUGINS.get(syntax, ("",)):
         try:
+            if plugin == "gdcm":
+                return _sheltered(ds, syntax, index)
             return decoder.as_array(ds, index=index, decoding_plugin=plugin)[0]
         except MemoryError:
             raise
@@ -97,6 +113,22 @@ def _decode(ds: Dataset, index: int) -> NDArray[Any]:
         "undecodable",
         f"the pixel data could not be decoded as {uid_name(syntax)}",
         "The compressed image is damaged, or not what its header says; send it again uncompressed.",
+    )
+
+
+def _sheltered(ds: Dataset, syntax: str, index: int) -> NDArray[Any]:
+    """The frame decoded by GDCM in another process. Raises shelter.Undecodable."""
+    frame = get_frame(ds.PixelData, index, number_of_frames=integer(ds, "NumberOfFrames") or 1)
+    found = {name: integer(ds, keyword) for name, keyword in _DESCRIPTION.items()}
+    return shelter.decode(
+        frame,
+        {
+            "transfer_syntax_uid": syntax,
+            "number_of_frames": 1,
+            "photometric_interpretation": text(ds, "PhotometricInterpretation"),
+            "pixel_keyword": "PixelData",
+            **{name: number for name, number in found.items() if number is not None},
+        },
     )
 
 
