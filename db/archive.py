@@ -44,7 +44,7 @@ class Archive:
         target = self.path(digest)
         if not target.is_file():
             with source.open("rb") as file:
-                self._write(target, _chunks(file))
+                self._write(target, _unchanged(file, digest))
         return digest
 
     def put_bytes(self, data: bytes) -> str:
@@ -140,6 +140,16 @@ def _nonce(prefix: bytes, number: int, last: bool) -> bytes:
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
     return iter(lambda: file.read(CHUNK), b"")
+
+
+def _unchanged(file: BinaryIO, digest: str) -> Iterator[bytes]:
+    """A file's chunks. Raises Unavailable at its end when its sender changed it since it was hashed."""
+    found = hashlib.sha256()
+    for chunk in _chunks(file):
+        found.update(chunk)
+        yield chunk
+    if found.hexdigest() != digest:
+        raise Unavailable("archive: the file changed while it was read; trying again")
 
 
 def _numbered(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes, bool]]:

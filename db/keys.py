@@ -32,18 +32,19 @@ class Keys:
 
     def pseudonym(self, prefix: str, *parts: str) -> str:
         """A keyed, stable name for what must not be named: 80 bits of HMAC-SHA-256, as prefix-hex."""
-        message = "\x1f".join(parts).encode()
+        message = "\x1f".join(parts).encode("utf-8", "surrogateescape")  # file names may be no UTF-8
         return f"{prefix}-{hmac.digest(self._pseudonym, message, 'sha256').hex()[:20]}"
 
     def seal(self, text: str, where: str) -> bytes:
         """A short text encrypted for one place (`table.column:row`), which is authenticated with it."""
         nonce = os.urandom(12)
-        return nonce + self._columns.encrypt(nonce, text.encode(), where.encode())
+        return nonce + self._columns.encrypt(nonce, text.encode("utf-8", "surrogateescape"), where.encode())
 
     def unseal(self, sealed: bytes, where: str) -> str:
         """The text again. Raises Misconfigured under another key, or when it was moved or changed."""
         try:
-            return self._columns.decrypt(sealed[:12], sealed[12:], where.encode()).decode()
+            plain = self._columns.decrypt(sealed[:12], sealed[12:], where.encode())
+            return plain.decode("utf-8", "surrogateescape")
         except InvalidTag as error:
             raise Misconfigured(
                 f"{where.partition(':')[0]}: cannot be unsealed with key {self.id}"
@@ -57,7 +58,7 @@ def _derive(master: bytes, purpose: str) -> bytes:
 def create(path: Path) -> Keys:
     """The keys at a path, made there (0600, never overwriting) when there are none."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_hex(32) + "\n")

@@ -1,0 +1,133 @@
+"""The archive: what goes in comes out, sealed and unaltered or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path, PosixPath
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from db.archive import CHUNK, TAG, Archive, seal, unseal
+from db.errors import Misconfigured, Unavailable
+from db.keys import Keys
+
+HEADER = 23  # magic 8, key id 8, nonce prefix 7
+MEGABYTES = 2 * CHUNK + 1
+
+
+def pattern(size: int) -> bytes:
+    """Bytes whose every stretch differs, so that a swap shows."""
+    return b"".join(i.to_bytes(4, "big") for i in range(size // 4 + 1))[:size]
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, MEGABYTES])
+def test_every_size_around_the_chunks_comes_back(archive: Archive, tmp_path: Path, size: int) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(pattern(size))
+    digest = archive.put(source)
+    assert digest == hashlib.sha256(pattern(size)).hexdigest()
+    assert archive.get(digest) == pattern(size)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.binary(max_size=4000))
+def test_any_bytes_come_back_from_file_and_from_memory(archive: Archive, tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "source").write_bytes(data)
+    digest = archive.put_bytes(data)
+    assert archive.put(tmp_path / "source") == digest
+    assert archive.get(digest) == data
+
+
+def test_no_plain_byte_of_the_payload_is_stored(archive: Archive) -> None:
+    digest = archive.put_bytes(b"Canary^Clara " * 100)
+    assert b"Canary" not in archive.path(digest).read_bytes()
+
+
+def test_a_stored_payload_is_readable_by_its_owner_alone(archive: Archive) -> None:
+    assert archive.path(archive.put_bytes(b"x")).stat().st_mode & 0o077 == 0
+
+
+def test_the_same_bytes_are_stored_once(archive: Archive) -> None:
+    stored = archive.path(archive.put_bytes(b"once"))
+    before = (stored.read_bytes(), stored.stat().st_mtime_ns)
+    archive.put_bytes(b"once")
+    assert (stored.read_bytes(), stored.stat().st_mtime_ns) == before
+    assert len([p for p in archive.folder.rglob("*") if p.is_file()]) == 1
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.binary(max_size=200), place=st.integers(0), bit=st.integers(0, 7))
+def test_any_flipped_bit_is_refused(key: Keys, data: bytes, place: int, bit: int) -> None:
+    sealed = bytearray(b"".join(seal([data], key)))
+    sealed[place % len(sealed)] ^= 1 << bit
+    with pytest.raises((Unavailable, Misconfigured)):
+        b"".join(unseal(io.BytesIO(bytes(sealed)), key))
+
+
+def blocks(key: Keys) -> tuple[bytes, list[bytes]]:
+    """The header and the three sealed chunks of MEGABYTES."""
+    data = pattern(MEGABYTES)
+    sealed = b"".join(seal((data[i : i + CHUNK] for i in range(0, MEGABYTES, CHUNK)), key))
+    step = CHUNK + TAG
+    return sealed[:HEADER], [sealed[i : i + step] for i in range(HEADER, len(sealed), step)]
+
+
+@pytest.mark.parametrize(
+    "order", [(), (0,), (0, 1), (1, 0, 2), (0, 2), (0, 1, 1, 2), (2,), (0, 1, 2, 2)], ids=str
+)
+def test_cut_swapped_and_doubled_chunks_are_refused(key: Keys, order: tuple[int, ...]) -> None:
+    header, sealed = blocks(key)
+    with pytest.raises(Unavailable, match="altered or cut"):
+        b"".join(unseal(io.BytesIO(header + b"".join(sealed[i] for i in order)), key))
+
+
+def test_a_chunk_of_another_file_is_refused(key: Keys) -> None:
+    (header, sealed), (_, others) = blocks(key), blocks(key)
+    with pytest.raises(Unavailable):
+        b"".join(unseal(io.BytesIO(header + sealed[0] + others[1] + sealed[2]), key))
+
+
+def test_another_key_is_refused_by_name(archive: Archive) -> None:
+    digest = archive.put_bytes(b"x")
+    with pytest.raises(Misconfigured, match="sealed under key"):
+        Archive(archive.folder, Keys(bytes(32))).get(digest)
+
+
+def test_a_whole_file_under_a_wrong_digest_is_refused(archive: Archive) -> None:
+    one, two = archive.put_bytes(b"one"), archive.put_bytes(b"two")
+    archive.path(one).write_bytes(archive.path(two).read_bytes())
+    with pytest.raises(Unavailable, match="other bytes"):
+        archive.get(one)
+
+
+def test_a_missing_payload_is_unavailable(archive: Archive) -> None:
+    with pytest.raises(Unavailable, match="cannot be read"):
+        archive.get("0" * 64)
+
+
+class Growing(PosixPath):
+    """A file to which its sender still writes: it grows between two looks."""
+
+    def open(self, *args: object, **more: object) -> io.BytesIO:  # type: ignore[override]
+        plain = Path(str(self))
+        data = plain.read_bytes()
+        plain.write_bytes(data + b"more")
+        return io.BytesIO(data)
+
+
+def test_a_file_that_changes_while_it_is_archived_is_not_stored_under_a_wrong_digest(
+    archive: Archive, tmp_path: Path
+) -> None:
+    (tmp_path / "source").write_bytes(b"begun ")
+    with pytest.raises(Unavailable, match="changed"):
+        archive.put(Growing(tmp_path / "source"))
+    assert not [p for p in archive.folder.rglob("*") if p.is_file()]
+
+
+def test_a_payload_that_cannot_be_written_leaves_nothing(archive: Archive) -> None:
+    archive.folder.write_text("a file where the folder should be")
+    with pytest.raises(Unavailable, match="cannot write"):
+        archive.put_bytes(b"x")
