@@ -174,9 +174,15 @@ class Intake:
             sidecar = file.sidecar.read_bytes() if file.sidecar.is_file() else None
             return note.read(file.work, sidecar=sidecar, parts=path.parts[:-1])
         lacking = found.whole(file.work)
-        if lacking:
-            raise Rejected("truncated", lacking, "Send the whole file again.")
-        return found.read(file.work)
+        try:
+            evidence = found.read(file.work)
+        except Rejected as why:
+            if lacking is None or why.code == "no-pixels":  # the more telling reason
+                raise
+            evidence = None
+        if lacking is not None or evidence is None:
+            raise Rejected("truncated", lacking or "", "Send the whole file again.")
+        return evidence
 
     def _refuse(self, file: Claimed, size: int, why: Rejected, stage: str = "read") -> Read:
         place_ = self.settings.folder("quarantine") / file.id
