@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 import promql_parser as promql
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 ROOT = Path(__file__).parents[1]
 DASHBOARDS = ROOT / "deploy/grafana/dashboards"
@@ -29,7 +30,7 @@ TARGET_LABELS = frozenset({"job", "instance"})
 #: series that Prometheus makes by itself; a firing alert keeps the labels of what it is about
 PROMETHEUS_SERIES = {
     "up": frozenset[str](),
-    "ALERTS": frozenset({"alertname", "alertstate", "severity", "service", "model", "lane"}),
+    "ALERTS": frozenset({"alertname", "alertstate", "severity", "service", "kind", "model", "lane"}),
 }
 HISTOGRAM_SUFFIXES = ("_bucket", "_sum", "_count")
 #: what Grafana would put in place of its own variables
@@ -91,6 +92,14 @@ def series() -> dict[str, frozenset[str]]:
     return found
 
 
+def undocumented(exposition: str) -> list[str]:
+    """Our series in a scrape's text that docs/metrics.md does not have, or has with other labels; sorted."""
+    known = series()
+    samples = (s for family in text_string_to_metric_families(exposition) for s in family.samples)
+    ours = (s for s in samples if s.name.startswith("wetread_") and not s.name.endswith("_created"))
+    return sorted({s.name for s in ours if known.get(s.name) != set(s.labels)})
+
+
 def _selectors(expression: Any) -> list[Any]:
     """Every vector selector of a parsed expression."""
     found: list[Any] = []
@@ -116,17 +125,22 @@ def metrics_in(expression: str) -> dict[str, set[str]]:
             raise ValueError(f"a selector without a metric name: {selector.prettify()}")
         names.setdefault(selector.name, set()).update(m.name for m in selector.matchers.matchers)
 
+    made: set[str] = set()  # by label_replace, from the label that it reads
+
     def visit(node: Any) -> bool:
         labels: set[str] = set()
         if isinstance(node, promql.AggregateExpr) and node.modifier is not None:
             labels = set(node.modifier.labels)
         elif isinstance(node, promql.BinaryExpr) and node.modifier is not None:
             labels = set(node.modifier.matching.labels) if node.modifier.matching is not None else set()
+        elif isinstance(node, promql.Call) and node.func.name == "label_replace":
+            made.add(node.args[1].val)
+            labels = {node.args[3].val} - {""}
         for selector in _selectors(node) if labels else ():
-            names[selector.name].update(labels)
+            names[selector.name].update(labels - made)
         return True
 
-    promql.walk(tree, visit, None)
+    promql.walk(tree, None, visit)  # children first
     return names
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from deploy_queries import ROOT
 
 DEPLOY = ROOT / "deploy"

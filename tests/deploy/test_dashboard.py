@@ -5,9 +5,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import deploy_queries
 import pytest
 import yaml
+from prometheus_client import Counter, Gauge, Histogram
+
+import deploy_queries
+from db import metrics
 from deploy_queries import (
     DASHBOARDS,
     PROMETHEUS_SERIES,
@@ -20,6 +23,7 @@ from deploy_queries import (
     panels,
     series,
     substituted,
+    undocumented,
 )
 
 EXPRESSIONS = expressions()
@@ -53,12 +57,28 @@ def test_expression_asks_for_label_values_that_exist(where: str, expression: str
 
 
 def test_no_variable_is_left_in_an_expression() -> None:
-    assert [where for where, expression in EXPRESSIONS if "$" in expression] == []
+    assert [where for where, e in EXPRESSIONS if re.search(r"\$[A-Za-z_{]", e)] == []
 
 
 def test_every_label_in_the_docs_is_explained() -> None:
     used = {label for metric in documented().values() for label in metric.labels}
     assert used == set(label_values())
+
+
+def test_metrics_of_the_code_are_documented_with_their_labels() -> None:
+    kinds = (Counter, Gauge, Histogram)
+    promised = documented()
+    for metric in (m for m in vars(metrics).values() if isinstance(m, kinds)):
+        (family,) = metric.describe()
+        name = family.name + ("_total" if family.type == "counter" else "")
+        assert (promised[name].type, promised[name].labels) == (family.type, set(metric._labelnames)), name
+
+
+def test_undocumented_names_what_a_scrape_shows_and_the_docs_do_not() -> None:
+    good = 'wetread_files{state="done"} 1\nwetread_intake_seconds_bucket{le="5"} 1\npython_info 1\n'
+    assert undocumented(good) == []
+    bad = "wetread_files 1\nwetread_secrets 1\n"
+    assert undocumented(bad) == ["wetread_files", "wetread_secrets"]
 
 
 def test_every_documented_metric_is_on_the_dashboard() -> None:
@@ -109,6 +129,11 @@ def test_legends_name_labels_of_their_expression() -> None:
 def test_metrics_in_finds_matched_grouped_and_joined_labels() -> None:
     found = metrics_in('sum by (a) (rate(x_total{b="1"}[5m])) / on (c) group_left () max_over_time(y[1h:1m])')
     assert found == {"x_total": {"a", "b", "c"}, "y": {"c"}}
+
+
+def test_metrics_in_sees_through_label_replace() -> None:
+    found = metrics_in('max by (kind, b) (label_replace(x, "kind", "$1", "a", "(.+)-.*"))')
+    assert found == {"x": {"a", "b"}}
 
 
 def test_metrics_in_refuses_what_is_not_promql() -> None:

@@ -5,6 +5,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
 from deploy_queries import (
     PROMETHEUS,
     documented,
@@ -15,9 +19,6 @@ from deploy_queries import (
     series,
 )
 from deploy_queries import Metric as Documented
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 
 pytestmark = [
     pytest.mark.acceptance,
