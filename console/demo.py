@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,11 +23,10 @@ OPEN = ("owed", "queued", "running")
 
 def run(say: Callable[[str], None], answer: Callable[[str], None]) -> None:
     """Runs the demonstration. Raises Unavailable when the samples are not all read in time."""
+    for name in [name for name in os.environ if name.startswith("WETREAD_")]:
+        del os.environ[name]  # nothing of a real installation is touched: all is the demonstration's own
     with tempfile.TemporaryDirectory(prefix="wetread-demo-", ignore_cleanup_errors=True) as folder:
-        # nothing of a real installation is touched: home, database, Redis and port are the demo's own
-        settings = load(Path(folder)).model_copy(
-            update={"http_port": 0, "database_url": None, "redis_url": None, "inbox": None, "key_file": None}
-        )
+        settings = load(Path(folder)).model_copy(update={"http_port": 0})
         up = Up(settings, 1, say)
         up.handle_signals()
         try:

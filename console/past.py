@@ -38,6 +38,12 @@ def _payload(store: Store, archive: Archive, job_id: str) -> Payload:
     return identify.payload(kind, archive.get(digest))
 
 
+def _audited(store: Store, result: dict[str, Any], action: str) -> None:
+    """Whoever looks at a patient's data again leaves a trace."""
+    with store.write() as writer:
+        writer.audit(f"result:{result['result_id']}", action, case=result["case_id"])
+
+
 def explanation(store: Store, archive: Archive, result_id: str) -> Explanation:
     """The stored evidence of one result, drawn on its input; the model does not run again.
 
@@ -50,6 +56,7 @@ def explanation(store: Store, archive: Archive, result_id: str) -> Explanation:
         digests = reports.artifacts(connection, result["job_id"])
     artifacts = {name: archive.get(digest) for name, digest in digests.items()}
     payload = _payload(store, archive, result["job_id"])
+    _audited(store, result, "result:explained")
     rows = _all_of(store, result["job_id"])
     chosen = [finding(r) for r in rows if r["result_id"] == result_id]
     return registry.family(result["model"]).render(payload, chosen, artifacts)
@@ -86,6 +93,7 @@ def replayed(store: Store, archive: Archive, result_id: str, device: str) -> dic
             "install that release to replay it"
         )
     model = registry.load(name, choose_device(device))
+    _audited(store, result, "result:replayed")
     before = _all_of(store, result["job_id"])
     after = model.examine([_payload(store, archive, result["job_id"])])[0]
     rows = _compare(before, after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 import time
@@ -98,7 +99,10 @@ class Ingest:
 
     def _sighting(self, name: str) -> Sighting:
         seen = self.inbox.files.get(name)
-        return Sighting(name=name, suffix=PurePosixPath(name).suffix.lower(), bytes=seen.size if seen else 0)
+        suffix = PurePosixPath(name).suffix.lower()
+        # only what looks like a file type is kept in plain: "report.jane doe" has a suffix as well
+        shown = suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else ""
+        return Sighting(name=name, suffix=shown, bytes=seen.size if seen else 0)
 
     def _take(self, now: float) -> int:
         """Claims, reads and records settled files, a batch a transaction; returns how many."""

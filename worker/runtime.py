@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from db import metrics
 from db.errors import Misconfigured
-from db.logs import get
+from db.logs import get, place
 from db.records import Diagnosis
 from models import registry
 from models.card import ModelCard
@@ -64,9 +64,10 @@ class Runtime:
             try:
                 model = registry.load(card.name, self.device)
                 model.examine([registry.family(card.name).example()])
-            except Misconfigured as error:
-                self.refused[card.name] = str(error)
-                log.error("model_refused", model=card.name, reason=str(error))
+            except Exception as error:  # noqa: BLE001 - whatever ails one model, the others go on
+                reason = str(error) if isinstance(error, Misconfigured) else place(error)
+                self.refused[card.name] = reason
+                log.error("model_refused", model=card.name, reason=reason)
                 continue
             self.models[card.name] = model
             seconds = time.perf_counter() - start
