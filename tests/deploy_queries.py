@@ -97,7 +97,7 @@ def undocumented(exposition: str) -> list[str]:
     known = series()
     samples = (s for family in text_string_to_metric_families(exposition) for s in family.samples)
     ours = (s for s in samples if s.name.startswith("wetread_") and not s.name.endswith("_created"))
-    return sorted({s.name for s in ours if known.get(s.name) != set(s.labels)})
+    return sorted({s.name for s in ours if known.get(s.name) != frozenset(s.labels)})
 
 
 def _selectors(expression: Any) -> list[Any]:
