@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hmac
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+import secrets
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -85,9 +86,23 @@ def append(connection: Connection, key: bytes, entries: Sequence[Entry], now: da
 
 def note_anchor(path: Path, head: Head) -> None:
     """Notes the newest entry beside the database; whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # threads note at once
     temporary.write_text(f"{head.seq} {head.hash}\n", "ascii")
     temporary.replace(path)
+
+
+def holds(connection: Connection, path: Path | None) -> bool:
+    """Does the log still hold the anchored entry? Else the anchor is evidence, and stays as it is.
+
+    After a restore that is meant, a person removes the anchor; the next write notes a new one.
+    """
+    try:
+        anchor = None if path is None else read_anchor(path)
+    except Misconfigured:
+        return False
+    if anchor is None:
+        return True
+    return connection.scalar(select(AuditEntry.hash).where(AuditEntry.seq == anchor.seq)) == anchor.hash
 
 
 def read_anchor(path: Path) -> Head | None:
@@ -101,35 +116,36 @@ def read_anchor(path: Path) -> Head | None:
         raise Misconfigured(f"{path.name}: malformed anchor; was it edited?") from None
 
 
-def _rows(connection: Connection) -> Iterator[tuple[int, str, str, str, str, str, str]]:
+def _rows(connection: Connection) -> Generator[tuple[int, str, str, str, str, str, str], None, None]:
     table = AuditEntry.__table__.c
     query = select(
         table.seq, table.at, table.subject, table.action, table.detail, table.previous, table.hash
     ).order_by(table.seq)
-    stream = connection.execution_options(yield_per=10_000).execute(query)
-    for part in stream.partitions():
-        for row in part:
-            yield tuple(row)
+    with connection.execution_options(yield_per=10_000).execute(query) as stream:
+        for part in stream.partitions():
+            for row in part:
+                yield tuple(row)
 
 
 def verify(connection: Connection, key: bytes, anchor: Head | None = None) -> Verdict:
     """Walks the chain from its first entry and names the first one that does not hold."""
     previous, count, anchored = GENESIS, 0, anchor is None
-    for seq, at, subject, action, detail, before, digest in _rows(connection):
-        problem = None
-        if seq != count + 1:
-            problem = f"entry {count + 1} is missing"
-        elif before != previous:
-            problem = f"entry {seq} does not follow entry {seq - 1}"
-        elif digest != _hash(key, seq, at, subject, action, detail, before):
-            problem = f"entry {seq} was changed"
-        elif anchor is not None and seq == anchor.seq:
-            anchored = True
-            if digest != anchor.hash:
-                problem = f"entry {seq} was replaced: it is not as anchored"
-        if problem:
-            return Verdict(entries=count, broken_seq=count + 1, problem=problem)
-        previous, count = digest, seq
+    with closing(_rows(connection)) as rows:
+        for seq, at, subject, action, detail, before, digest in rows:
+            problem = None
+            if seq != count + 1:
+                problem = f"entry {count + 1} is missing"
+            elif before != previous:
+                problem = f"entry {seq} does not follow entry {seq - 1}"
+            elif digest != _hash(key, seq, at, subject, action, detail, before):
+                problem = f"entry {seq} was changed"
+            elif anchor is not None and seq == anchor.seq:
+                anchored = True
+                if digest != anchor.hash:
+                    problem = f"entry {seq} was replaced: it is not as anchored"
+            if problem:
+                return Verdict(entries=count, broken_seq=count + 1, problem=problem)
+            previous, count = digest, seq
     return _verify_end(connection, Head(seq=count, hash=previous), None if anchored else anchor)
 
 

@@ -60,8 +60,9 @@ class Store:
                 writer = Writer(connection, self.now(), self.keys)
                 yield writer
                 head = audit.append(connection, self.keys.audit, writer.entries, writer.now)
-            if head is not None and self.anchor is not None:
-                audit.note_anchor(self.anchor, head)
+                anchor = self.anchor if head is not None and audit.holds(connection, self.anchor) else None
+            if head is not None and anchor is not None:
+                audit.note_anchor(anchor, head)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
