@@ -18,7 +18,8 @@ from pydicom.uid import UID
 from db.errors import Rejected
 from ingest import shelter
 from ingest.elements import code_string, first_item, integer, number, spacing_mm, text, value
-from ingest.structure import too_large, uid_name
+from ingest.standard import uid_name
+from ingest.streams import too_large
 from models.payloads import Image
 
 DECODED_LIMIT = 512 * 2**20  #: bytes that the one decoded frame may take, in its working form
@@ -68,22 +69,25 @@ def require_decoder(transfer_syntax: str) -> None:
     )
 
 
-def image(ds: Dataset) -> Image:
-    """The middle frame of a data set with pixel data. Raises Rejected."""
+def image(ds: Dataset, own: Dataset | None) -> Image:
+    """The middle frame of a data set with pixel data. Raises Rejected.
+
+    own: the frame's own functional groups, where the object has such (PS3.3 C.7.6.16).
+    """
     count = max(integer(ds, "NumberOfFrames") or 1, 1)
     if "NumberOfFrames" in ds and integer(ds, "NumberOfFrames") != count:
         del ds["NumberOfFrames"]  # no number: the decoder would stumble over it
     index = count // 2
     stored = _decode(ds, index)
     bits = integer(ds, "BitsStored") or integer(ds, "BitsAllocated") or 8
-    shown, colour = _coloured(ds, stored) if _is_colour(ds, stored) else (_grey(ds, stored, index), False)
+    shown, colour = _coloured(ds, stored) if _is_colour(ds, stored) else (_grey(ds, stored, own), False)
     return Image(
         pixels=np.ascontiguousarray(shown, dtype=np.float32),
         modality=code_string(ds, "Modality"),
         body_part=code_string(ds, "BodyPartExamined"),
         view_position=code_string(ds, "ViewPosition"),
         description=_description(ds),
-        spacing_mm=spacing_mm(ds) or _group_spacing(ds, index),
+        spacing_mm=spacing_mm(ds) or _group_spacing(ds, own),
         burned_in=code_string(ds, "BurnedInAnnotation") == "YES",
         colour=colour,
         frames=count,
@@ -178,10 +182,10 @@ def _jpeg_extent(frame: bytes) -> Iterator[tuple[int, int]]:
 # ── grey ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _grey(ds: Dataset, stored: NDArray[Any], index: int) -> Pixels:
+def _grey(ds: Dataset, stored: NDArray[Any], own: Dataset | None) -> Pixels:
     """Modality LUT, VOI LUT or window, presentation; 0..1, padding black (PS3.3 C.11.1, C.11.2)."""
     values, padding = _clean(ds, stored)
-    shown = _voi(ds, _modality(ds, values, index), padding, index)
+    shown = _voi(ds, _modality(ds, values, own), padding, own)
     # PS3.3 C.7.6.3.1.2: MONOCHROME1, low values are bright; PresentationLUTShape INVERSE says it once more.
     photometric = code_string(ds, "PhotometricInterpretation")
     if photometric == "MONOCHROME1" or code_string(ds, "PresentationLUTShape") == "INVERSE":
@@ -222,11 +226,11 @@ def _padding(ds: Dataset, stored: NDArray[Any], cleaned: NDArray[Any] | None) ->
     return found if found.any() and not found.all() else None
 
 
-def _modality(ds: Dataset, values: NDArray[Any], index: int) -> Pixels:
+def _modality(ds: Dataset, values: NDArray[Any], own: Dataset | None) -> Pixels:
     """Stored values become what they measure, CT numbers in HU."""
     if first_item(ds, "ModalityLUTSequence") is not None:
         return np.asarray(apply_modality_lut(values, ds), dtype=np.float32)
-    source = _group(ds, index, "PixelValueTransformationSequence") or ds
+    source = _group(ds, own, "PixelValueTransformationSequence") or ds
     slope, intercept = number(source, "RescaleSlope"), number(source, "RescaleIntercept")
     measured = values.astype(np.float32)
     if slope:
@@ -234,14 +238,14 @@ def _modality(ds: Dataset, values: NDArray[Any], index: int) -> Pixels:
     return measured
 
 
-def _voi(ds: Dataset, measured: Pixels, padding: NDArray[np.bool_] | None, index: int) -> Pixels:
+def _voi(ds: Dataset, measured: Pixels, padding: NDArray[np.bool_] | None, own: Dataset | None) -> Pixels:
     """Contrast: the VOI LUT, else the first window, else the 0.5 to 99.5 percentile."""
     lut = first_item(ds, "VOILUTSequence")
     if lut is not None:
         shown = _voi_lut(ds, lut, measured)
         if shown is not None:
             return shown
-    source = _group(ds, index, "FrameVOILUTSequence") or ds
+    source = _group(ds, own, "FrameVOILUTSequence") or ds
     centre, width = number(source, "WindowCenter"), number(source, "WindowWidth")
     if centre is not None and width is not None and width > 0:
         return _window(measured, centre, width, code_string(source, "VOILUTFunction"))
@@ -305,19 +309,16 @@ def _coloured(ds: Dataset, stored: NDArray[Any]) -> tuple[Pixels, bool]:
 # ── what the object says of its frame ─────────────────────────────────────────────────────────────
 
 
-def _group(ds: Dataset, index: int, keyword: str) -> Dataset | None:
-    """A functional group of this frame, else the one shared by all (PS3.3 C.7.6.16)."""
-    per_frame = value(ds, "PerFrameFunctionalGroupsSequence")
-    shared = first_item(ds, "SharedFunctionalGroupsSequence")
-    own = per_frame[index] if per_frame is not None and index < len(per_frame) else None
-    for item in (own, shared):
-        if item is not None and (found := first_item(item, keyword)) is not None:
+def _group(ds: Dataset, own: Dataset | None, keyword: str) -> Dataset | None:
+    """A functional group of this frame, else the one shared by all."""
+    for groups in (own, first_item(ds, "SharedFunctionalGroupsSequence")):
+        if groups is not None and (found := first_item(groups, keyword)) is not None:
             return found
     return None
 
 
-def _group_spacing(ds: Dataset, index: int) -> tuple[float, float] | None:
-    measures = _group(ds, index, "PixelMeasuresSequence")
+def _group_spacing(ds: Dataset, own: Dataset | None) -> tuple[float, float] | None:
+    measures = _group(ds, own, "PixelMeasuresSequence")
     return spacing_mm(measures) if measures is not None else None
 
 

@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-import re
 import struct
-import zlib
 from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO
 
-from pydicom.config import IGNORE
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from db.errors import Rejected
+from ingest.standard import DICOMDIR, LONG_VRS, UNDEFINED, is_image_class, last_required, plausible
+from ingest.streams import File, Gap, Inflating, too_large
 
-INFLATED_LIMIT = 256 * 2**20  #: bytes a deflated data set may grow to
 DEPTH_LIMIT = 64  #: sequences within sequences
 ELEMENT_LIMIT = 2_000_000  #: elements and items walked in one file
 
-UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+PER_FRAME = 0x52009230  # PerFrameFunctionalGroupsSequence
 PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
-DICOMDIR = "1.2.840.10008.1.3.10"
 
-# PS3.5 table 6.2-1 and 7.1.2: these VRs have two reserved bytes and a 32-bit length
-LONG_VRS = frozenset(
-    (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
-)
-SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
-VRS = LONG_VRS | SHORT_VRS
-
-# Where objects without pixels end at the earliest: a required (or the only meaningful) last module.
-_LAST: tuple[tuple[str, int], ...] = (
-    ("1.2.840.10008.5.1.4.1.1.88.", 0x0040A730),  # structured reports: ContentSequence
-    ("1.2.840.10008.5.1.4.1.1.11.", 0x00700082),  # presentation states: PresentationCreationDate
-    ("1.2.840.10008.5.1.4.1.1.481.3", 0x30060080),  # RT structure set: RTROIObservationsSequence
-    ("1.2.840.10008.5.1.4.1.1.481.5", 0x300A0002),  # RT plan: RTPlanLabel
-    ("1.2.840.10008.5.1.4.1.1.9.", 0x54000100),  # waveforms: WaveformSequence
-    ("1.2.840.10008.5.1.4.1.1.104.", 0x00420011),  # encapsulated documents: EncapsulatedDocument
-    (DICOMDIR, 0x00041220),  # DirectoryRecordSequence
-)
-_IMAGE = re.compile(r"Image Storage|(?<!Surface )Segmentation Storage|Parametric Map Storage")
 _KEPT = frozenset(
     (
         *(0x00020002, 0x00020010, 0x00080016, 0x00080018, 0x00280002, 0x00280004),
@@ -62,103 +41,15 @@ class Structure:
     pixels: int = 0  #: tag of the pixel data element, 0 when there is none
     image: bool = False  #: the SOP class, or Rows, says that there must be pixel data
     body: int = 0  #: where the main data set begins in the file
+    explicit: bool = True  #: the main data set's VRs are written out
+    little: bool = True  #: its byte order
+    ranges: tuple[tuple[int, int, int], ...] = ()  #: (tag, start, end) of the elements asked for
+    frame_group: tuple[int, int] | None = None  #: where the middle frame's functional groups lie
 
     @property
     def deflated(self) -> bool:
         """Whether the main data set is deflated."""
         return self.transfer_syntax == DeflatedExplicitVRLittleEndian
-
-
-class _Gap(Exception):  # noqa: N818 - control flow: the bytes end before their declared end
-    pass
-
-
-class _File:
-    """Bytes taken or skipped in order from a seekable stream."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._size = file.seek(0, 2)
-        self.seek(0)
-
-    def seek(self, position: int) -> None:
-        self._file.seek(position)
-        self.position = position
-
-    def take(self, count: int) -> bytes:
-        data = self._file.read(count)
-        self.position += len(data)
-        return data
-
-    def skip(self, count: int) -> int:
-        """How many of the bytes were there."""
-        there = min(count, self._size - self.position)
-        self.seek(self.position + there)
-        return there
-
-    def finish(self) -> None:
-        """Raises _Gap when the stream itself has not come to its end."""
-
-
-class _Inflating(_File):
-    """The same over a raw deflate stream (PS3.5 A.5), which may never grow beyond the limit."""
-
-    def __init__(self, file: BinaryIO, position: int) -> None:
-        super().__init__(file)
-        file.seek(position)
-        self.position = 0
-        self._engine = zlib.decompressobj(-zlib.MAX_WBITS)
-        self._ready = b""
-        self._grown = 0
-
-    def _more(self) -> bool:
-        """Inflates up to 64 KiB more."""
-        if self._engine.eof:
-            return False
-        packed = self._engine.unconsumed_tail or self._file.read(1 << 16)
-        try:
-            fresh = self._engine.decompress(packed, 1 << 16) if packed else b""
-        except zlib.error:
-            raise _Gap("the deflated data set is damaged") from None
-        self._grown += len(fresh)
-        if self._grown > INFLATED_LIMIT:
-            raise too_large(f"the deflated data set grows beyond {INFLATED_LIMIT >> 20} MiB")
-        self._ready += fresh
-        return bool(packed)
-
-    def take(self, count: int) -> bytes:
-        while len(self._ready) < count and self._more():
-            pass
-        data, self._ready = self._ready[:count], self._ready[count:]
-        self.position += len(data)
-        return data
-
-    def skip(self, count: int) -> int:
-        left = count
-        while left:
-            if not self._ready and not self._more():
-                break
-            step = min(left, len(self._ready))
-            self._ready, left = self._ready[step:], left - step
-        self.position += count - left
-        return count - left
-
-    def finish(self) -> None:
-        while self._more():
-            self._ready = b""
-        if not self._engine.eof:
-            raise _Gap("the deflated data set has not reached its end")
-
-
-def uid_name(uid: str) -> str:
-    """The standard's name of a UID; "" for a private one, and for what is no UID."""
-    name = UID(uid, IGNORE).name  # validation would warn, and quote it
-    return "" if name == uid else name
-
-
-def too_large(sentence: str) -> Rejected:
-    """The refusal of something that would take too much memory or time."""
-    return Rejected("too-large", sentence, "Check how the file was made; export it again if it is genuine.")
 
 
 def _tag(tag: int) -> str:
@@ -168,8 +59,12 @@ def _tag(tag: int) -> str:
 class _Walk:
     """One file's walk: a forward reader, the byte order in force and what the top level told."""
 
-    def __init__(self, stream: _File) -> None:
+    def __init__(self, stream: File, wanted: frozenset[int]) -> None:
         self.stream = stream
+        self.wanted = wanted
+        self.ranges: list[tuple[int, int, int]] = []
+        self.frame_group: tuple[int, int] | None = None
+        self.explicit = True
         self.values: dict[int, bytes] = {}
         self.last = 0
         self.pixels = 0
@@ -198,7 +93,7 @@ class _Walk:
                 self.stream.seek(start)
                 return
             if len(head) < 8:
-                raise _Gap("the file ends inside its file meta information")
+                raise Gap("the file ends inside its file meta information")
             self._element(head, True, 0)
 
     def data_set(self, explicit: bool, depth: int) -> None:
@@ -217,56 +112,62 @@ class _Walk:
                 # writers err about this, inside sequences above all; pydicom decides by the letters too
                 explicit = head[4:6].isalpha() and head[4:6].isupper()
                 first = False
+            if depth == 0:
+                self.explicit = explicit
             if self._element(head, explicit, depth) == ITEM_END and depth:
                 return
 
     def _end(self, head: bytes, depth: int) -> None:
         """Only zero padding may stand where the next element would."""
         if depth:
-            raise _Gap("the file ends inside a sequence item of undefined length")
+            raise Gap("the file ends inside a sequence item of undefined length")
         while head:
             if any(head):
-                raise _Gap(f"the file ends inside the element after {_tag(self.last)}")
+                raise Gap(f"the file ends inside the element after {_tag(self.last)}")
             head = self.stream.take(1 << 16)
 
     def _element(self, head: bytes, explicit: bool, depth: int) -> int:
         self._step()
+        start = self.stream.position - 8
         group, element, length = self._head(head)
         tag: int = group << 16 | element
         if tag == ITEM_END:
             return tag
-        vr = head[4:6]
-        if explicit and b"AA" <= vr <= b"ZZ":
-            if vr in LONG_VRS:
-                length = self._length(tag)
-            else:
-                (length,) = self._short(head, 6)
-        else:
-            vr = b""
+        vr = head[4:6] if explicit and b"AA" <= head[4:6] <= b"ZZ" else b""
+        if vr in LONG_VRS:
+            length = self._length(tag)
+        elif vr:
+            (length,) = self._short(head, 6)
         if depth == 0:
             self.last = max(self.last, tag)
             if tag in PIXELS:
                 self.pixels, self.pixel_bytes = tag, length
-        if length == UNDEFINED:
+        self._value(tag, vr, length, explicit, depth)
+        if depth == 0 and tag in self.wanted and tag != PER_FRAME:
+            self.ranges.append((tag, start, self.stream.position))
+        return tag
+
+    def _value(self, tag: int, vr: bytes, length: int, explicit: bool, depth: int) -> None:
+        """Passes over an element's value, keeping the few that the walk itself needs."""
+        if tag == PER_FRAME and depth == 0 and tag in self.wanted:
+            self._per_frame(length, explicit)
+        elif length == UNDEFINED:
             self._undefined(tag, vr, explicit, depth)
         elif depth == 0 and tag in _KEPT and length <= 128:
             self.values[tag] = self._exactly(tag, length)
-        else:
-            there = self.stream.skip(length)
-            if there < length:
-                raise _Gap(f"element {_tag(tag)} declares {length} bytes, {there} are there")
-        return tag
+        elif (there := self.stream.skip(length)) < length:
+            raise Gap(f"element {_tag(tag)} declares {length} bytes, {there} are there")
 
     def _exactly(self, tag: int, length: int) -> bytes:
         data = self.stream.take(length)
         if len(data) < length:
-            raise _Gap(f"element {_tag(tag)} declares {length} bytes, {len(data)} are there")
+            raise Gap(f"element {_tag(tag)} declares {length} bytes, {len(data)} are there")
         return data
 
     def _length(self, tag: int) -> int:
         data = self.stream.take(4)
         if len(data) < 4:
-            raise _Gap(f"the file ends inside the header of element {_tag(tag)}")
+            raise Gap(f"the file ends inside the header of element {_tag(tag)}")
         length: int = self._long(data)[0]
         return length
 
@@ -277,19 +178,44 @@ class _Walk:
             self._step()
             head = self.stream.take(8)
             if len(head) < 8:
-                raise _Gap(f"element {_tag(tag)} does not reach its delimiter")
+                raise Gap(f"element {_tag(tag)} does not reach its delimiter")
             group, element, length = self._head(head)
             item = group << 16 | element
             if item == SEQUENCE_END:
                 return
             if item != ITEM or (length == UNDEFINED and not sequence):
-                raise _Gap(f"element {_tag(tag)} has something other than an item in it")
+                raise Gap(f"element {_tag(tag)} has something other than an item in it")
             if length == UNDEFINED:
                 self.data_set(explicit, depth + 1)
             else:
                 there = self.stream.skip(length)
                 if there < length:
-                    raise _Gap(f"an item of {_tag(tag)} declares {length} bytes, {there} are there")
+                    raise Gap(f"an item of {_tag(tag)} declares {length} bytes, {there} are there")
+
+    def _per_frame(self, length: int, explicit: bool) -> None:
+        """Finds the middle frame's item among those of all frames, which may be hundreds of thousands."""
+        end = None if length == UNDEFINED else self.stream.position + length
+        number, middle = 0, self.frames() // 2
+        while end is None or self.stream.position < end:
+            self._step()
+            head = self.stream.take(8)
+            if len(head) < 8:
+                raise Gap(f"element {_tag(PER_FRAME)} does not reach its end")
+            group, element, size = self._head(head)
+            if group << 16 | element == SEQUENCE_END:
+                return
+            start = self.stream.position
+            if size == UNDEFINED:
+                self.data_set(explicit, 1)
+            elif self.stream.skip(size) < size:
+                raise Gap(f"an item of {_tag(PER_FRAME)} does not reach its end")
+            if number == middle:
+                self.frame_group = (start, self.stream.position - (8 if size == UNDEFINED else 0))
+            number += 1
+
+    def frames(self) -> int:
+        """NumberOfFrames, 1 when it is absent or no number."""
+        return int(text) if (text := self.text(0x00280008)).isdecimal() else 1
 
     def text(self, tag: int) -> str:
         """A kept value as text."""
@@ -301,18 +227,18 @@ class _Walk:
         return int(self._short(value)[0]) if len(value) >= 2 else absent
 
 
-def walk(file: BinaryIO) -> Structure:
-    """The structure of a DICOM file.
+def walk(file: BinaryIO, wanted: frozenset[int] = frozenset()) -> Structure:
+    """The structure of a DICOM file, and where the wanted top-level elements lie in its main data set.
 
     Time is bounded by ELEMENT_LIMIT, memory by 64 KiB whatever the file declares, depth by DEPTH_LIMIT.
     A file cut exactly between two elements is told by what its kind of object must still hold.
     """
-    stream = _File(file)
+    stream = File(file)
     if (head := stream.take(132))[128:] != b"DICM":
         stream.seek(0)
         if not plausible(head):
             return Structure(gap="the 132 bytes that begin a DICOM file are not there")
-    steps = _Walk(stream)
+    steps = _Walk(stream, wanted)
     complete, gap, fault, body = False, None, None, 0
     try:
         steps.meta()
@@ -320,7 +246,7 @@ def walk(file: BinaryIO) -> Structure:
         steps = _body(steps, file, steps.text(0x00020010))
         complete = True
         gap = _owed(steps)
-    except _Gap as met:
+    except Gap as met:
         gap = str(met)
     except Rejected as met:
         fault = met
@@ -334,6 +260,10 @@ def walk(file: BinaryIO) -> Structure:
         pixels=steps.pixels,
         image=_is_image(steps),
         body=body,
+        explicit=steps.explicit,
+        little=steps.sign == "<",
+        ranges=tuple(steps.ranges),
+        frame_group=steps.frame_group,
     )
 
 
@@ -342,7 +272,7 @@ def opened(file: BinaryIO, structure: Structure) -> BinaryIO:
     if not structure.deflated:
         file.seek(0)
         return file
-    stream, inflated = _Inflating(file, structure.body), BytesIO()
+    stream, inflated = Inflating(file, structure.body), BytesIO()
     while chunk := stream.take(1 << 16):
         inflated.write(chunk)
     inflated.seek(0)
@@ -354,8 +284,8 @@ def _body(meta: _Walk, file: BinaryIO, syntax: str) -> _Walk:
     stream = meta.stream
     steps = meta
     if syntax == DeflatedExplicitVRLittleEndian:
-        stream = _Inflating(file, stream.position)
-        steps = _Walk(stream)
+        stream = Inflating(file, stream.position)
+        steps = _Walk(stream, meta.wanted)
         steps.values.update(meta.values)
     steps.last = 0
     if syntax == ExplicitVRBigEndian:
@@ -375,8 +305,7 @@ def _sop_class(steps: _Walk) -> str:
 
 
 def _is_image(steps: _Walk) -> bool:
-    by_class = _IMAGE.search(uid_name(_sop_class(steps))) is not None
-    return by_class or (0x00280010 in steps.values and 0x00280011 in steps.values)
+    return is_image_class(_sop_class(steps)) or (0x00280010 in steps.values and 0x00280011 in steps.values)
 
 
 def _owed(steps: _Walk) -> str | None:
@@ -388,9 +317,8 @@ def _owed(steps: _Walk) -> str | None:
         return f"the data set ends after {_tag(steps.last)}, before SeriesInstanceUID (0020,000E)"
     if _is_image(steps):
         return None if steps.last > 0x7FE00010 else "the data set ends before its pixel data (7FE0,0010)"
-    for prefix, last in _LAST:
-        if sop_class.startswith(prefix) and steps.last < last:
-            return f"the data set ends after {_tag(steps.last)}, before {_tag(last)}"
+    if steps.last < (last := last_required(sop_class)):
+        return f"the data set ends after {_tag(steps.last)}, before {_tag(last)}"
     return None
 
 
@@ -398,38 +326,9 @@ def _short_pixels(steps: _Walk) -> str | None:
     """Native pixel data hold Rows x Columns x samples x frames (PS3.5 8.1.1)."""
     if steps.pixel_bytes == UNDEFINED:
         return None
-    frames = int(text) if (text := steps.text(0x00280008)).isdecimal() else 1
     samples = 2 if steps.text(0x00280004) == "YBR_FULL_422" else steps.number(0x00280002, 1)
-    cells = steps.number(0x00280010, 0) * steps.number(0x00280011, 0) * samples * frames
+    cells = steps.number(0x00280010, 0) * steps.number(0x00280011, 0) * samples * steps.frames()
     needed = (cells * steps.number(0x00280100, 8) + 7) // 8
     if steps.pixel_bytes < needed:
         return f"the pixel data are {steps.pixel_bytes} bytes, rows x columns x frames need {needed}"
     return None
-
-
-def plausible(head: bytes) -> bool:
-    """Whether bytes without preamble begin like a DICOM data set: two elements of group 0002 or 0008."""
-    for sign in "<>":
-        following = _element_end(head, 0, sign)
-        if following and (following + 8 > len(head) or _element_end(head, following, sign)):
-            return True
-    return False
-
-
-def _element_end(head: bytes, start: int, sign: str) -> int:
-    """Where the short element of group 0002 or 0008 that begins here would end; 0 when there is none."""
-    if len(head) < start + 8:
-        return 0
-    group, element, length = struct.unpack_from(f"{sign}HHL", head, start)
-    if group not in (2, 8) or element > 0x2000 or (group == 2 and element > 0x102):
-        return 0
-    vr, size = head[start + 4 : start + 6], 8
-    if vr in SHORT_VRS:
-        (length,) = struct.unpack_from(f"{sign}H", head, start + 6)
-    elif vr in LONG_VRS and len(head) >= start + 12:
-        (length,), size = struct.unpack_from(f"{sign}L", head, start + 8), 12
-    elif length == UNDEFINED:
-        return start + size  # an implicit sequence
-    if length > 0x10000 or (element == 0 and length != 4):
-        return 0
-    return int(start + size + length)

@@ -247,3 +247,33 @@ def test_a_ct_window_in_numbers_of_the_reference() -> None:
     padding = ds.pixel_array == ds.PixelPaddingValue
     expected = np.where(padding, 0, (reference - low) / (high - low))
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def group(keyword: str, **values: Any) -> Dataset:
+    inner, outer = Dataset(), Dataset()
+    for name, value in values.items():
+        setattr(inner, name, value)
+    setattr(outer, keyword, [inner])
+    return outer
+
+
+@pytest.mark.parametrize(
+    "transfer_syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"]
+)
+@pytest.mark.parametrize("undefined", [True, False])
+def test_the_middle_frame_is_shown_in_its_own_window(transfer_syntax: str, undefined: bool) -> None:
+    frames = [group("FrameVOILUTSequence", WindowCenter=centre, WindowWidth=101) for centre in (10, 100, 200)]
+    for frame in frames:
+        frame.is_undefined_length_sequence_item = undefined
+    shared = group("PixelMeasuresSequence", PixelSpacing=[0.5, 0.25])
+    data = dicom_bytes(
+        pixels=np.full((3, 4, 4), 100, dtype=np.uint8),
+        transfer_syntax=transfer_syntax,
+        drop=["PixelSpacing"],
+        SharedFunctionalGroupsSequence=[shared],
+        PerFrameFunctionalGroupsSequence=frames,
+    )
+    found = dicom.payload(data)
+    # centre 100, width 101: (100 - 99.5) / 100 + .5
+    np.testing.assert_allclose(found.pixels, 0.505, atol=1e-6)
+    assert found.spacing_mm == (0.5, 0.25)

@@ -17,8 +17,8 @@ from pydicom.sequence import Sequence
 
 from db.errors import Rejected
 from ingest.readers import dicom
-from ingest.structure import DEPTH_LIMIT, walk
-from tests.builders import DEFLATED, EXPLICIT, JPEG, RLE, SYNTAXES, dicom_bytes, report_dicom
+from ingest.structure import DEPTH_LIMIT, ELEMENT_LIMIT, walk
+from tests.builders import DEFLATED, EXPLICIT, IMPLICIT, JPEG, RLE, SYNTAXES, dicom_bytes, report_dicom
 
 ITEM = b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
 SEQUENCE = b"\x40\x00\x30\xa7SQ\x00\x00\xff\xff\xff\xff"  # (0040,A730), undefined length
@@ -159,3 +159,37 @@ def test_what_the_walk_finds() -> None:
     found = walk(BytesIO(dicom_bytes()))
     assert (found.transfer_syntax, found.pixels, found.image) == (EXPLICIT, 0x7FE00010, True)
     assert found.sop_class == "1.2.840.10008.5.1.4.1.1.1.1"
+
+
+def test_a_million_items_cost_neither_time_nor_memory(tmp_path: Path) -> None:
+    data = dicom_bytes()
+    end = data.rindex(b"\xe0\x7f\x10\x00")
+    items = b"\xfe\xff\x00\xe0\0\0\0\0" * 1_000_000 + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    path = tmp_path / "items.dcm"
+    path.write_bytes(data[:end] + SEQUENCE + items + data[end:])
+    start = time.monotonic()
+    assert dicom.whole(path) is None
+    assert dicom.read(path).facts["rows"] == 8
+    assert dicom.payload(path.read_bytes()).pixels.shape == (8, 8)
+    assert time.monotonic() - start < 20  # parsed item by item it would take minutes
+
+
+def test_more_elements_than_the_limit_are_refused(tmp_path: Path) -> None:
+    data = dicom_bytes()
+    end = data.rindex(b"\xe0\x7f\x10\x00")
+    path = tmp_path / "items.dcm"
+    path.write_bytes(data[:end] + SEQUENCE + b"\xfe\xff\x00\xe0\0\0\0\0" * (ELEMENT_LIMIT + 1))
+    with pytest.raises(Rejected, match="too-large"):
+        dicom.read(path)
+
+
+def test_a_monstrous_identifier_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "long.dcm"
+    path.write_bytes(
+        dicom_bytes(transfer_syntax=IMPLICIT).replace(
+            b"\x10\x00\x20\x00\x04\x00\x00\x00P-1 ",
+            b"\x10\x00\x20\x00" + struct.pack("<L", 2**20) + b"P" * 2**20,
+        )
+    )
+    with pytest.raises(Rejected, match=r"too-large: element \(0010,0020\)"):
+        dicom.read(path)
