@@ -135,11 +135,14 @@ def hint_lost(store: Store, after_seconds: float) -> list[tuple[str, str]]:
         rows = [(r.id, r.lane) for r in connection.execute(query)]
     if rows:
         with store.write() as writer:
-            writer.connection.execute(
+            changed = writer.connection.execute(
                 update(Job)
                 .where(Job.id.in_([i for i, _ in rows]), Job.state == JobState.QUEUED)
                 .values(queued_at=writer.now)
+                .returning(Job.id)
             )
+            lost = {row.id for row in changed}
+            rows = [row for row in rows if row[0] in lost]  # the others were claimed meanwhile
             for job_id, _ in rows:
                 writer.audit(f"job:{job_id}", "job:hint-lost")
     return rows
@@ -342,20 +345,27 @@ def reap(store: Store, max_attempts: int) -> int:
         rows = connection.execute(query).all()
     if not rows:
         return 0
+    taken = 0
     with store.write() as writer:
         for row in rows:
             failed = row.attempts >= max_attempts
-            writer.connection.execute(
+            changed = writer.connection.execute(
                 update(Job)
-                .where(Job.id == row.id, Job.token == row.token, Job.state == JobState.RUNNING)
+                .where(
+                    Job.id == row.id, Job.token == row.token, Job.state == JobState.RUNNING,
+                    Job.lease_until < writer.now,
+                )
                 .values(
                     state=JobState.FAILED if failed else JobState.OWED, token=None, lease_until=None,
                     error="lease ended: the worker stopped without a word",
                     finished_at=writer.now if failed else None,
                 )
             )  # fmt: skip
+            if changed.rowcount != 1:  # concluded or renewed meanwhile
+                continue
             writer.audit(f"job:{row.id}", "job:failed" if failed else "job:lease-ended", attempt=row.attempts)
-    return len(rows)
+            taken += 1
+    return taken
 
 
 def requeue(store: Store, job_ids: Sequence[str] | None = None) -> list[str]:
