@@ -116,13 +116,13 @@ def pieces(sentence: Sequence[Word]) -> list[Sequence[Word]]:
 
 #: Function words by language: enough to tell English from its neighbours, no more.
 _FUNCTION_WORDS = {
-    "en": "the of and to a in is was were with for on his her he she my i have has had been no not at by as are"
-    " be it this that from or an but which there denies without patient they their when after",
-    "es": "el la los las de del y en un una con por para que es fue no se al su lo como más pero sin hay",
-    "fr": "le la les des de du et en un une avec pour que est pas au aux sur dans il elle son sa ce plus sans",
-    "de": "der die das und in ist mit von zu den dem ein eine nicht auf bei im es sich wurde keine für er sie",
-    "it": "il lo la gli le di del della e in un una con per che è non si al sono da nel alla senza ha",
-    "pt": "o a os as de do da e em um uma com por para que é não se ao no na dos das mais sem foi paciente",
+    "en": "the of and to a in is was were with for on his her he she my i have has had been no not at by as"
+    " are be it this that from or an but which there denies without patient they their when after",
+    "es": "el la los las del y en un una con por para que es fue no se al su lo como más pero sin hay",
+    "fr": "le la les des de du en un une avec que est pas au aux sur dans il elle son sa ce plus sans",
+    "de": "der die das und in ist mit von zu den dem ein eine nicht auf bei im es sich wurde keine für er",
+    "it": "il lo la gli le di del della e in un una con per che è non si sono nel alla senza ha",
+    "pt": "o os as de do da em um uma com por para que é não se ao no na dos mais sem foi paciente",
     "nl": "de het een en van in is met op te dat niet aan voor er zijn bij geen was heeft naar ook hij zij",
 }
 _LANGUAGES = {name: frozenset(listed.split()) for name, listed in _FUNCTION_WORDS.items()}

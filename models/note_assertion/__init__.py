@@ -47,6 +47,7 @@ def render(payload: Payload, findings: Sequence[Finding], artifacts: Mapping[str
     """The note with each mention filled in the colour of its qualifier, and each deciding term underlined."""
     from models.highlight import page
 
-    assert isinstance(payload, Note)  # noqa: S101 - the registry hands notes to a model of notes
+    if not isinstance(payload, Note):
+        raise TypeError(f"a note was expected, got {type(payload).__name__}")
     marks = [mark for finding in findings if "term" in finding.evidence for mark in _marks(finding)]
     return Explanation(media_type="text/html", content=page("note-assertion", payload.text, marks))

@@ -29,7 +29,7 @@ class Row:
 
 
 def read(data: Path) -> Iterator[Row]:
-    """The rows of a tsv with columns Report No., Concept, Sentence, Negation; unlabelled rows are left out."""
+    """The labelled rows of a tsv with columns Report No., Concept, Sentence, Negation."""
     with data.open(encoding="utf-8", errors="replace", newline="") as lines:
         for row in csv.DictReader(lines, delimiter="\t"):
             label = (row.get("Negation") or "").strip().lower()
