@@ -29,7 +29,7 @@ def run_ingest(settings: Settings, name: str) -> None:
     from models.registry import cards
 
     store, archive = _open(settings, "ingest")
-    metrics.serve(settings.metrics_port)
+    metrics.serve(settings.http_host, settings.metrics_port)
     dispatch = Dispatch(
         store, queue.connect(settings.redis), queue.sender(queue.celery_app(settings.redis)),
         resend_after_seconds=settings.resend_after_seconds, max_attempts=settings.max_attempts,
@@ -54,10 +54,11 @@ def run_worker(settings: Settings, device: str | None, lanes: Sequence[str] | No
     heartbeat = Heartbeat(settings, diagnoser, name)
     heartbeat.start()
     set_threads(settings.threads)
+    metrics.announce(card.name for card in cards())
     runtime.load(cards())
     app = queue.celery_app(settings.redis, visibility_seconds=max(300.0, 2 * settings.lease_seconds))
     register(app, diagnoser)
-    metrics.serve(settings.metrics_port)
+    metrics.serve(settings.http_host, settings.metrics_port)
     heartbeat.ready()
     try:
         consume(app, name, lanes or queue.LANES)

@@ -4,14 +4,35 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector
 
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+SECONDS = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1,
+    2.5,
+    5,
+    10,
+    30,
+    60,
+    120,
+    300,
+    600,
+    1800,
+    3600,
+)
 STAGES = ("settle", "claim", "read", "archive", "record", "wait", "decode", "forward", "commit")
 
 stage_seconds = Histogram(
@@ -48,9 +69,15 @@ for _cause in ("lost-hint", "lease-expired", "retry"):
     requeued.labels(_cause)
 
 
-def announce() -> None:
-    """States the running version."""
+def announce(models: Iterable[str] = ()) -> None:
+    """States the running version, and lets the models' counters begin at nought.
+
+    A counter that first appears as 1 hides its first event from `increase()`.
+    """
     info.labels(version("wetread")).set(1)
+    for model in models:
+        for outcome in ("done", "abstained", "retried", "failed"):
+            job_attempts.labels(model, outcome)
 
 
 @contextmanager
@@ -72,7 +99,7 @@ def registry() -> CollectorRegistry:
     return found
 
 
-def serve(port: int) -> None:
+def serve(host: str, port: int) -> None:
     """Serves this process's own metrics on a port; 0 serves none."""
     if port:
-        start_http_server(port, registry=registry())
+        start_http_server(port, addr=host, registry=registry())

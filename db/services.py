@@ -12,6 +12,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from db.store import Store
 from db.tables import Service
 
+FORGET_SECONDS = 86_400  #: a service killed a day ago is no longer news
+
 
 def beat(store: Store, name: str, state: str, detail: Mapping[str, object] | None = None) -> None:
     """A service says that it lives: starting, ready, waiting, stopping."""
@@ -21,6 +23,8 @@ def beat(store: Store, name: str, state: str, detail: Mapping[str, object] | Non
             "heartbeat_at": writer.now, "detail": dict(detail or {}),
         }  # fmt: skip
         dialect = postgresql if writer.connection.dialect.name == "postgresql" else sqlite
+        stale = delete(Service).where(Service.heartbeat_at < writer.now - timedelta(seconds=FORGET_SECONDS))
+        writer.connection.execute(stale)
         changed = {k: row[k] for k in ("pid", "state", "heartbeat_at", "detail")}
         query = dialect.insert(Service).values(row)
         writer.connection.execute(query.on_conflict_do_update(index_elements=["name"], set_=changed))

@@ -37,7 +37,7 @@ class Settings(BaseSettings):
         None, description="Redis or Valkey URL; default the embedded Valkey that `wetread up` starts"
     )
     http_host: str = Field(
-        "127.0.0.1", description="address the web service binds; loopback unless a proxy guards it"
+        "127.0.0.1", description="address that web and metrics bind; loopback unless a proxy guards it"
     )
     http_port: int = Field(8642, ge=0, le=65535, description="port of web, /metrics, /healthz and /readyz")
     metrics_port: int = Field(

@@ -231,12 +231,18 @@ class Intake:
 
 
 def work_folder(settings: Settings) -> Path:
-    """Where claimed files lie: in the home, or in the inbox when that is another file system.
+    """Where claimed files lie: in the home, or in the inbox when no rename leads from it to the home.
 
-    A rename is only atomic within one file system.
+    Tried, not guessed: two mounts of one file system look alike, and still refuse a rename.
     """
     inbox, work = settings.folder("inbox"), settings.folder("work")
-    if inbox.stat().st_dev != work.stat().st_dev:
+    probe = inbox / f".wetread-probe-{os.getpid()}"
+    try:
+        probe.touch()
+        os.rename(probe, work / probe.name)
+        (work / probe.name).unlink()
+    except OSError:
+        probe.unlink(missing_ok=True)
         work = inbox / ".wetread-work"
         work.mkdir(mode=0o700, exist_ok=True)
     return work
