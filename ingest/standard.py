@@ -23,9 +23,11 @@ _LAST: tuple[tuple[str, int], ...] = (
     ("1.2.840.10008.5.1.4.1.1.88.", 0x0040A730),  # structured reports: ContentSequence
     ("1.2.840.10008.5.1.4.1.1.11.", 0x00700082),  # presentation states: PresentationCreationDate
     ("1.2.840.10008.5.1.4.1.1.481.3", 0x30060080),  # RT structure set: RTROIObservationsSequence
+    ("1.2.840.10008.5.1.4.1.1.481.2", 0x30040004),  # RT dose: DoseType, and then pixels if there are Rows
     ("1.2.840.10008.5.1.4.1.1.481.5", 0x300A0002),  # RT plan: RTPlanLabel
     ("1.2.840.10008.5.1.4.1.1.9.", 0x54000100),  # waveforms: WaveformSequence
     ("1.2.840.10008.5.1.4.1.1.104.", 0x00420011),  # encapsulated documents: EncapsulatedDocument
+    ("1.2.840.10008.5.1.4.39.1", 0x00281203),  # colour palettes: BluePaletteColorLookupTableData
     (DICOMDIR, 0x00041220),  # DirectoryRecordSequence
 )
 _IMAGE = re.compile(r"Image Storage|(?<!Surface )Segmentation Storage|Parametric Map Storage")

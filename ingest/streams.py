@@ -35,9 +35,12 @@ class File:
 
     def skip(self, count: int) -> int:
         """How many of the bytes were there."""
-        there = min(count, self._size - self.position)
-        self.seek(self.position + there)
-        return there
+        position = self.position + count
+        if position > self._size:
+            count, position = self._size - self.position, self._size
+        self._file.seek(position)
+        self.position = position
+        return count
 
     def finish(self) -> None:
         """Raises Gap when the stream itself has not come to its end."""

@@ -38,7 +38,7 @@ class Structure:
     transfer_syntax: str = ""  #: TransferSyntaxUID; "" when there is no file meta information
     sop_class: str = ""
     last: int = 0  #: greatest tag at the top level
-    pixels: int = 0  #: tag of the pixel data element, 0 when there is none
+    pixels: int = 0  #: tag of the pixel data element, 0 when there is none or it is empty
     image: bool = False  #: the SOP class, or Rows, says that there must be pixel data
     body: int = 0  #: where the main data set begins in the file
     explicit: bool = True  #: the main data set's VRs are written out
@@ -127,7 +127,9 @@ class _Walk:
             head = self.stream.take(1 << 16)
 
     def _element(self, head: bytes, explicit: bool, depth: int) -> int:
-        self._step()
+        self._count += 1
+        if self._count > ELEMENT_LIMIT:
+            self._step()
         start = self.stream.position - 8
         group, element, length = self._head(head)
         tag: int = group << 16 | element
@@ -138,11 +140,14 @@ class _Walk:
             length = self._length(tag)
         elif vr:
             (length,) = self._short(head, 6)
-        if depth == 0:
+        if depth == 0 and tag < ITEM:  # a stray item is no element
             self.last = max(self.last, tag)
             if tag in PIXELS:
                 self.pixels, self.pixel_bytes = tag, length
-        self._value(tag, vr, length, explicit, depth)
+        if length == UNDEFINED or tag in _KEPT or tag == PER_FRAME:
+            self._value(tag, vr, length, explicit, depth)
+        elif (there := self.stream.skip(length)) < length:
+            raise Gap(f"element {_tag(tag)} declares {length} bytes, {there} are there")
         if depth == 0 and tag in self.wanted and tag != PER_FRAME:
             self.ranges.append((tag, start, self.stream.position))
         return tag
@@ -257,7 +262,7 @@ def walk(file: BinaryIO, wanted: frozenset[int] = frozenset()) -> Structure:
         transfer_syntax=steps.text(0x00020010),
         sop_class=_sop_class(steps),
         last=steps.last,
-        pixels=steps.pixels,
+        pixels=steps.pixels if steps.pixel_bytes else 0,
         image=_is_image(steps),
         body=body,
         explicit=steps.explicit,
@@ -310,7 +315,7 @@ def _is_image(steps: _Walk) -> bool:
 
 def _owed(steps: _Walk) -> str | None:
     """What an object whose elements are all complete still lacks at its end."""
-    if steps.pixels:
+    if steps.pixels and steps.pixel_bytes:
         return _short_pixels(steps)
     sop_class = _sop_class(steps)
     if sop_class != DICOMDIR and steps.last < 0x0020000E:

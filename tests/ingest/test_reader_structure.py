@@ -123,10 +123,10 @@ def test_a_deflate_bomb_is_refused_in_little_memory_and_time(tmp_path: Path) -> 
     path.write_bytes(head[: walk(BytesIO(head)).body] + b"".join(packed))
     assert path.stat().st_size < 2 * 2**20
     tracemalloc.start()
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(Rejected, match="too-large"):
         dicom.read(path)
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
     assert tracemalloc.get_traced_memory()[1] < 2**24
     tracemalloc.stop()
     assert dicom.whole(path) is None  # waiting would not help
@@ -167,11 +167,11 @@ def test_a_million_items_cost_neither_time_nor_memory(tmp_path: Path) -> None:
     items = b"\xfe\xff\x00\xe0\0\0\0\0" * 1_000_000 + b"\xfe\xff\xdd\xe0\0\0\0\0"
     path = tmp_path / "items.dcm"
     path.write_bytes(data[:end] + SEQUENCE + items + data[end:])
-    start = time.monotonic()
+    start = time.process_time()
     assert dicom.whole(path) is None
     assert dicom.read(path).facts["rows"] == 8
     assert dicom.payload(path.read_bytes()).pixels.shape == (8, 8)
-    assert time.monotonic() - start < 20  # parsed item by item it would take minutes
+    assert time.process_time() - start < 20  # parsed item by item it would take minutes
 
 
 def test_more_elements_than_the_limit_are_refused(tmp_path: Path) -> None:
