@@ -25,6 +25,7 @@ def run(say: Callable[[str], None], answer: Callable[[str], None]) -> None:
     """Runs the demonstration. Raises Unavailable when the samples are not all read in time."""
     for name in [name for name in os.environ if name.startswith("WETREAD_")]:
         del os.environ[name]  # nothing of a real installation is touched: all is the demonstration's own
+    os.environ["WETREAD_TRUNCATED_AFTER_SECONDS"] = "3"  # one sample is cut off for good
     with tempfile.TemporaryDirectory(prefix="wetread-demo-", ignore_cleanup_errors=True) as folder:
         settings = load(Path(folder)).model_copy(update={"http_port": 0})
         up = Up(settings, 1, say)
