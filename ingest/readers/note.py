@@ -82,6 +82,7 @@ def read(
 
     sidecar: the JSON object that lies beside the note; it goes before the header, and that before
     parts: the folder names between inbox and file, such as `patient=123`, `encounter=9`.
+    max_bytes: a longer note is refused.
     Raises Rejected (`too-large`, `undecodable-text`, `binary`, `empty`, `bad-sidecar`,
     `contradiction`) and OSError.
     """
@@ -105,8 +106,11 @@ def read(
 
 
 def payload(data: bytes) -> Note:
-    """The text without its header block; findings' offsets count in it. Raises Rejected as `read` does."""
-    text, _ = _decode(data, MAX_BYTES)
+    """The text without its header block; findings' offsets count in it.
+
+    Its size was settled when it was read. Raises Rejected as `read` does otherwise.
+    """
+    text, _ = _decode(data, len(data))
     return Note(text=_header(text)[1])
 
 

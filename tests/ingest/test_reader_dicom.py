@@ -11,11 +11,11 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
+from builders import ROOT, SYNTAXES, dicom_bytes, report_dicom
 from db.errors import Rejected
 from db.records import Evidence, Kind
 from ingest.quiet import quiet
 from ingest.readers import dicom
-from tests.builders import ROOT, SYNTAXES, dicom_bytes, report_dicom
 
 CANARY = ("Canary", "Clara", "P-4711", "19500102")
 

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from builders import SYNTAXES, dicom_bytes, note_bytes, report_dicom
 from db.errors import Rejected
 from db.records import Evidence
 from ingest.readers import dicom, note
 from models.payloads import Image, Note
-from tests.builders import SYNTAXES, dicom_bytes, note_bytes, report_dicom
 
 NAME, NUMBER, BORN, SENTENCE = "Zyxwvut^Quibble", "MRN-90210-Q", "19171107", "Grumbling knee since Tuesday"
 CANARIES = ("Zyxwvut", "Quibble", NUMBER, BORN, "Grumbling", "Tuesday")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from builders import note_bytes
 from db.errors import Rejected
 from db.records import Evidence, Kind
 from ingest.readers import note
-from tests.builders import note_bytes
 
 TEXT = "CHEST: No focal consolidation.\nNo effusion.\n"
 
@@ -167,6 +167,13 @@ def test_a_code_page_is_never_guessed(read) -> None:
 def test_refusals_have_stable_codes(read, data: bytes, code: str) -> None:
     met = refusal(read, data)
     assert (met.code, bool(met.advice)) == (code, True)
+
+
+def test_the_limit_is_the_callers(read) -> None:
+    data = b"word " * 300_000
+    assert refusal(read, data).code == "too-large"
+    assert read(data, max_bytes=2_000_000).facts["characters"] == 1_500_000
+    assert len(note.payload(data).text) == 1_500_000
 
 
 def test_control_characters_become_spaces_and_offsets_hold() -> None:

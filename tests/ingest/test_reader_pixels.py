@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_rescale, apply_voi_lut, apply_windowing
 
+from builders import JPEG, RLE, dicom_bytes, film_dicom
 from db.errors import Rejected
 from ingest.quiet import quiet
 from ingest.readers import dicom
-from tests.builders import JPEG, RLE, dicom_bytes, film_dicom
 
 SAMPLES = Path(pydicom.__file__).parent / "data" / "test_files"
 
