@@ -252,7 +252,7 @@ def _voi(ds: Dataset, measured: Pixels, padding: NDArray[np.bool_] | None, own: 
     if integer(ds, "BitsStored") == 1:
         return measured.clip(0, 1)
     inside = measured if padding is None else measured[~padding]
-    low, high = (float(v) for v in np.nanpercentile(inside[np.isfinite(inside)], (0.5, 99.5)))
+    low, high = (float(v) for v in np.percentile(inside[np.isfinite(inside)], (0.5, 99.5)))
     if high <= low:
         low, high = float(np.nanmin(inside)), float(np.nanmax(inside))
     if not high > low:

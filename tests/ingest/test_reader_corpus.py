@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -107,3 +109,17 @@ def _reference(path: Path) -> np.ndarray | None:
         shown = np.asarray(apply_voi_lut(apply_modality_lut(ds.pixel_array, ds), ds, index=0), dtype=float)
         inverse = ds.PhotometricInterpretation == "MONOCHROME1" or ds.get("PresentationLUTShape") == "INVERSE"
         return -shown if inverse else shown
+
+
+def test_threads_read_as_one_does_and_leave_the_warnings_as_they_were() -> None:
+    expected = endings(PYDICOM)
+    paths = [path for path, (end, _) in expected.items() if end in ("image", "undecodable")]
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(6) as pool:
+        found = dict(zip(paths, pool.map(ending, paths), strict=True))
+    assert warnings.filters == before
+    assert {path: end for path, (end, _) in found.items()} == {path: expected[path][0] for path in paths}
+    for path in paths:
+        image, alone = found[path][1], expected[path][1]
+        if image is not None and alone is not None:
+            np.testing.assert_array_equal(image.pixels, alone.pixels)
