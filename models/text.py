@@ -125,11 +125,16 @@ _FUNCTION_WORDS = {
     "pt": "o os as de do da em um uma com por para que é não se ao no na dos mais sem foi paciente",
     "nl": "de het een en van in is met op te dat niet aan voor er zijn bij geen was heeft naar ook hij zij",
 }
-_LANGUAGES = {name: frozenset(listed.split()) for name, listed in _FUNCTION_WORDS.items()}
+# single letters and numerals are lost among abbreviations
+_LANGUAGES = {
+    name: frozenset(word for word in listed.split() if len(word) > 1)
+    for name, listed in _FUNCTION_WORDS.items()
+}
+_TELLING = 3  # different function words of another language that a text must hold to be taken for it
 
 
 def english(text: str) -> bool:
-    """Whether the text may be English: Latin letters, and no other language has more function words.
+    """Whether the text may be English: Latin letters, and no other language shows more function words.
 
     Telegraphic notes with hardly any function words count as English.
     """
@@ -137,10 +142,10 @@ def english(text: str) -> bool:
     letters = [c for c in sample if c.isalpha()]
     if letters and sum(c < "\u0250" for c in letters) < 0.7 * len(letters):
         return False
-    forms = [w.form for w in words(sample)]
-    counts = {name: sum(f in listed for f in forms) for name, listed in _LANGUAGES.items()}
-    best = max(counts, key=lambda name: counts[name])
-    return counts["en"] * 1.2 >= counts[best] or counts[best] < 3
+    forms = {w.form for w in words(sample)}
+    counts = {name: len(forms & listed) for name, listed in _LANGUAGES.items()}
+    foreign = max(count for name, count in counts.items() if name != "en")
+    return foreign < _TELLING or counts["en"] >= foreign
 
 
 def refusal(note: Note, *, longest: int) -> tuple[str, str] | None:
