@@ -13,6 +13,11 @@ from models.payloads import Payload
 HEAD_BYTES = 4096
 
 
+def is_known(suffix: str) -> bool:
+    """Is this lower-case suffix one that readers know, hence no part of anybody's name?"""
+    return suffix in dicom.SUFFIXES or suffix in note.SUFFIXES or note.foreign(b"", suffix) is not None
+
+
 class Reader(Protocol):
     """What each reader module offers (ingest/readers/__init__.py)."""
 

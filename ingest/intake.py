@@ -83,12 +83,18 @@ class Intake:
                     os.rename(self.inbox / sidecar[1], claimed.sidecar)
                 os.rename(self.inbox / name, work)
             except FileNotFoundError:
+                self._put_back(claimed, sidecar)
                 return None
             except PermissionError as error:
                 raise Misconfigured(
                     "the inbox does not let ingest move files; see `wetread doctor`"
                 ) from error
         return claimed
+
+    def _put_back(self, claimed: Claimed, sidecar: tuple[str, str] | None) -> None:
+        """A sidecar whose note went away in between waits in the inbox for the next one."""
+        if sidecar is not None and claimed.sidecar.is_file() and not os.path.lexists(claimed.work):
+            os.rename(claimed.sidecar, self.inbox / sidecar[1])
 
     def unfinished(self) -> list[Claimed]:
         """Files that were claimed before the last stop and are not concluded."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import threading
 import time
@@ -21,6 +20,7 @@ from db.store import Store
 from ingest import identify
 from ingest.dispatch import Dispatch
 from ingest.intake import Claimed, Intake
+from ingest.readers import note
 from ingest.watch import Events, Inbox, Settled
 
 log = get("ingest")
@@ -100,8 +100,8 @@ class Ingest:
     def _sighting(self, name: str) -> Sighting:
         seen = self.inbox.files.get(name)
         suffix = PurePosixPath(name).suffix.lower()
-        # only what looks like a file type is kept in plain: "report.jane doe" has a suffix as well
-        shown = suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else ""
+        # only a file type is kept in plain: "report.jane" has a suffix as well
+        shown = suffix if identify.is_known(suffix) else ""
         return Sighting(name=name, suffix=shown, bytes=seen.size if seen else 0)
 
     def _take(self, now: float) -> int:
@@ -139,12 +139,16 @@ class Ingest:
         if item.regular and not self._is_complete(item, now):
             return None
         sidecar = self._sidecar_of(item.name)
+        if sidecar is not None and not self.inbox.rested(sidecar[1], now):  # it is still being written
+            return None
         try:
             claimed = self.intake.claim(file_id, item.name, sidecar)
         except Misconfigured as error:
             log.error("cannot_claim", file=file_id, reason=str(error))
             self.inbox.postpone(item.name, now + self.settings.truncated_after_seconds)
             return None
+        if claimed is None:
+            return None  # gone, or another ingest's: the next look at the inbox tells
         metrics.stage_seconds.labels("settle", "").observe(item.quiet_seconds)
         for name in (item.name, sidecar[1] if sidecar else item.name):
             self.inbox.forget(name)
@@ -170,9 +174,9 @@ class Ingest:
         return False
 
     def _sidecar_of(self, name: str) -> tuple[str, str] | None:
-        """The settled JSON that belongs to a note, as (id, name)."""
+        """The JSON that belongs to a note, as (id, name)."""
         path = PurePosixPath(name)
-        if path.suffix.lower() == ".json":
+        if path.suffix.lower() not in note.SUFFIXES:
             return None
         for candidate in (f"{name}.json", str(path.with_suffix(".json"))):
             if candidate in self.inbox.files and candidate in self.ids:

@@ -54,7 +54,7 @@ class Inbox:
     """The watched folder as last seen. Time is an argument: any monotonic clock's seconds."""
 
     def __init__(self, root: Path, settle_seconds: float) -> None:
-        self.root = root
+        self.root = root.absolute()  # as events name it
         self.settle_seconds = settle_seconds
         self.files: dict[str, Seen] = {}
         self.droppings: set[str] = set()
@@ -64,8 +64,25 @@ class Inbox:
         return self._look(_walk(self.root, self.root), now)
 
     def hint(self, path: Path, now: float) -> tuple[list[str], list[str]]:
-        """Looks at one path an event named, or at all below it."""
+        """Looks at one path an event named, or at all below it; only where the scan would look."""
+        if not self._is_inside(path):
+            return [], []
         return self._look(_walk(self.root, path), now)
+
+    def _is_inside(self, path: Path) -> bool:
+        """Below the root, and through no link or dropping: events come from linked folders as well."""
+        if path == self.root:
+            return True
+        try:
+            folders = path.relative_to(self.root).parts[:-1]
+        except ValueError:
+            return False
+        folder = self.root
+        for part in folders:
+            folder /= part
+            if is_dropping(part) or folder.is_symlink():
+                return False
+        return True
 
     def _look(self, found: Iterator[tuple[str, os.stat_result]], now: float) -> tuple[list[str], list[str]]:
         new, dropped = [], []
@@ -107,6 +124,10 @@ class Inbox:
             if quiet >= self.settle_seconds:
                 ready.append(Settled(name=name, size=info.st_size, regular=seen.regular, quiet_seconds=quiet))
         return ready, gone
+
+    def rested(self, name: str, now: float) -> bool:
+        """Has this file not changed for the settling time, as far as was seen?"""
+        return now - self.files[name].quiet_since >= self.settle_seconds
 
     def postpone(self, name: str, until: float) -> None:
         """Does not offer a settled file again before a time, unless it changes."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from db import keys
 from db.archive import Archive
@@ -90,6 +91,31 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, key: keys.Keys) -> Ite
     migrate(found)
     yield found
     found.close()
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Valkey's URL, the embedded one."""
+    from console import valkey
+
+    home = load(tmp_path_factory.mktemp("valkey") / "home").model_copy(update={"redis_url": None})
+    home.make_folders()
+    with (home.folder("logs") / "valkey.log").open("wb") as log:
+        process = valkey.start(home, log)
+    yield home.redis
+    process.terminate()
+    process.wait(10)
+
+
+@pytest.fixture
+def redis(valkey_url: str) -> Iterator[Redis]:
+    """A client of the real Valkey, which is empty."""
+    from db.queue import connect
+
+    client = connect(valkey_url)
+    client.flushall()
+    yield client
+    client.close()
 
 
 @pytest.fixture
