@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import traceback
 import warnings
 from pathlib import Path
@@ -37,6 +38,9 @@ def configure(service: str, level: str = "INFO") -> None:
         logging.getLogger(name).disabled = True
     warnings.simplefilter("ignore")  # a library's warning may quote a value as well
     sys.excepthook = _last_words
+    threading.excepthook = lambda died: _last_words(
+        died.exc_type, died.exc_value or died.exc_type(), died.exc_traceback
+    )
 
 
 def get(service: str) -> structlog.typing.FilteringBoundLogger:

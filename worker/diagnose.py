@@ -130,6 +130,13 @@ class Diagnoser:
         except Unavailable as error:
             log.warning("commit_waits_for_lease", reason=str(error), jobs=len(readings))
             return
+        except Exception as error:  # noqa: BLE001 - an answer that no row can hold fails alone
+            if len(readings) == 1:
+                self._failed(readings[0].job, "commit", error)
+                return
+            for reading in readings:
+                self._commit([reading])
+            return
         seconds = (time.perf_counter() - start) / len(readings)
         for reading, won in zip(readings, kept, strict=True):
             model = reading.job.model

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import time
 from collections.abc import Sequence
 
 from db import metrics
 from db.errors import Misconfigured
 from db.logs import get, place
-from db.records import Diagnosis
+from db.records import Diagnosis, Finding
 from models import registry
 from models.card import ModelCard
 from models.payloads import Payload
@@ -28,7 +30,7 @@ def choose_device(wanted: str) -> str:
     cuda = torch.cuda.is_available()
     if wanted == "auto":
         return "cuda:0" if cuda else "cpu"
-    if wanted.startswith("cuda"):
+    if re.fullmatch(r"cuda(:[0-9]+)?", wanted):
         index = int(wanted.partition(":")[2] or 0)
         if not cuda or index >= torch.cuda.device_count():
             raise Misconfigured(
@@ -47,6 +49,15 @@ def set_threads(count: int) -> int:
     chosen = count or len(os.sched_getaffinity(0))
     torch.set_num_threads(chosen)
     return chosen
+
+
+def _require_numbers(model: str, finding: Finding) -> None:
+    """NaN compares false with any threshold: unrefused, it would be stored as a negative."""
+    numbers = (finding.probability, finding.threshold, finding.value)
+    if not all(n is None or math.isfinite(n) for n in numbers):
+        raise ValueError(f"{model}: a finding with NaN or an infinite number")
+    if finding.probability is not None and not 0 <= finding.probability <= 1:
+        raise ValueError(f"{model}: a probability outside 0..1")
 
 
 class Runtime:
@@ -92,8 +103,13 @@ class Runtime:
         return model
 
     def examine(self, model: Model, payloads: Sequence[Payload]) -> list[Diagnosis]:
-        """One diagnosis a payload. Raises ValueError when the model answers with another number of them."""
+        """One diagnosis a payload.
+
+        Raises ValueError when the model answers with another number of them, or with numbers that are none.
+        """
         diagnoses = model.examine(payloads)
         if len(diagnoses) != len(payloads):
             raise ValueError(f"{model.card.name}: {len(diagnoses)} answers to {len(payloads)} inputs")
+        for finding in (f for diagnosis in diagnoses for f in diagnosis.findings):
+            _require_numbers(model.card.name, finding)
         return diagnoses
