@@ -53,13 +53,18 @@ class Scope(Negex):
         name: str,
         terms: dict[str, list[str]],
         reach: dict[str, int],
+        reach_back: dict[str, int],
         extension_name: str,
     ) -> None:
         super().__init__(nlp, name, terms, extension_name=extension_name)
         self.by = f"{extension_name}_by"
         if not Span.has_extension(self.by):
             Span.set_extension(self.by, default=None)
-        self.reach = {" ".join(t.text for t in nlp.tokenizer(term)): words for term, words in reach.items()}
+        self.reach = {self._form(term): words for term, words in reach.items()}
+        self.reach_back = self.reach | {self._form(term): words for term, words in reach_back.items()}
+
+    def _form(self, term: str) -> str:
+        return " ".join(t.text for t in self.nlp.tokenizer(term))
 
     def process_negations(self, doc: Doc) -> tuple[list[_Match], list[_Match], list[_Match]]:
         """The preceding, following and terminating terms that count in this document."""
@@ -75,39 +80,49 @@ class Scope(Negex):
         pseudo = self.nlp.vocab.strings["pseudo"]
         return [m for m in self.matcher(doc) if m[0] == pseudo or inside.isdisjoint(range(m[1], m[2]))]
 
-    def _reaches(self, trigger: Trigger, distance: int) -> bool:
-        return 0 <= distance <= self.reach.get(trigger.term, 10_000)
-
     def _apply_negation(self, span: Span, before: list[_Match], after: list[_Match]) -> None:
-        doc, found = span.doc, []
-        for _, start, end in before:
-            trigger = Trigger(" ".join(t.text for t in doc[start:end]), start, end)
-            if self._reaches(trigger, span.start - end):
-                found.append(trigger)
-        for _, start, end in after:
-            trigger = Trigger(" ".join(t.text for t in doc[start:end]), start, end)
-            if self._reaches(trigger, start - span.end):
-                found.append(trigger)
+        found = [
+            trigger
+            for matches, reach, ahead in ((before, self.reach, True), (after, self.reach_back, False))
+            for trigger in (self._trigger(span.doc, match) for match in matches)
+            if 0
+            <= (span.start - trigger.end if ahead else trigger.start - span.end)
+            <= reach.get(trigger.term, len(span.doc))
+        ]
         if found:
             span._.set(self.extension_name, True)
             span._.set(self.by, found)
 
+    def _trigger(self, doc: Doc, match: _Match) -> Trigger:
+        _, start, end = match
+        return Trigger(" ".join(t.text for t in doc[start:end]), start, end)
 
-@Language.factory("assertion_scope", default_config={"reach": {}})
+
+@Language.factory("assertion_scope", default_config={"reach": {}, "reach_back": {}})
 def make_scope(
-    nlp: Language, name: str, terms: dict[str, list[str]], reach: dict[str, int], extension_name: str
+    nlp: Language,
+    name: str,
+    terms: dict[str, list[str]],
+    reach: dict[str, int],
+    reach_back: dict[str, int],
+    extension_name: str,
 ) -> Any:
     """The spaCy factory: one pipe a question, its answer in `span._.<extension_name>`."""
-    return Scope(nlp, name, terms, reach, extension_name)
+    return Scope(nlp, name, terms, reach, reach_back, extension_name)
 
 
 def add_question(nlp: Language, question: str, listed: Mapping[str, Any]) -> None:
-    """Adds a question's pipe; listed holds pseudo, preceding, following, termination and reach."""
+    """Adds a question's pipe; listed holds pseudo, preceding, following, termination, reach, reach_back."""
     terms = {
         "pseudo_negations": list(listed["pseudo"]),
         "preceding_negations": list(listed["preceding"]),
         "following_negations": list(listed["following"]),
         "termination": list(listed["termination"]),
     }
-    config = {"terms": terms, "reach": dict(listed.get("reach", {})), "extension_name": question}
+    config = {
+        "terms": terms,
+        "reach": dict(listed.get("reach", {})),
+        "reach_back": dict(listed.get("reach_back", {})),
+        "extension_name": question,
+    }
     nlp.add_pipe("assertion_scope", name=question, config=config)
