@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,11 +14,13 @@ import pydicom
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from pydicom.uid import UID
 
 from builders import SYNTAXES, dicom_bytes, note_bytes, report_dicom
 from db.errors import Rejected
 from db.records import Evidence
 from ingest.readers import dicom, note
+from ingest.structure import PIXELS, walk
 from models.payloads import Image, Note
 
 NAME, NUMBER, BORN, SENTENCE = "Zyxwvut^Quibble", "MRN-90210-Q", "19171107", "Grumbling knee since Tuesday"
@@ -102,6 +105,29 @@ def check_dicom(path: Path, data: bytes) -> None:
 def test_damaged_dicom_is_read_or_refused(tmp_path: Path, which: int, seed: int) -> None:
     files = originals()
     check_dicom(tmp_path / "x.dcm", damaged(files[which % len(files)], seed))
+
+
+@cache
+def compressed() -> tuple[tuple[bytes, int], ...]:
+    """Small compressed objects, and where their pixel data begin."""
+    found = []
+    files = [*originals(), *(p.read_bytes() for p in sorted(SAMPLES.glob("*RLE*.dcm"))[:8])]
+    for data in files:
+        structure = walk(BytesIO(data), PIXELS)
+        if structure.ranges and UID(structure.transfer_syntax, 0).name.startswith(("RLE", "JPEG", "High")):
+            found.append((data, structure.ranges[0][1] + 12))
+    return tuple(found)
+
+
+@EXAMPLES
+@given(which=st.integers(0, 10_000), seed=st.integers(0, 2**32))
+def test_damaged_pixels_are_decoded_or_refused(which: int, seed: int) -> None:
+    data, start = compressed()[which % len(compressed())]
+    rng, out = random.Random(seed), bytearray(data)
+    for _ in range(rng.randint(1, 6)):
+        at = rng.randrange(start, min(len(out), start + rng.choice((60, 300, 3000))))
+        out[at : at + 1] = rng.choice((b"\xff", b"\0", b"\x7f", bytes([rng.randrange(256)])))
+    answer(lambda: dicom.payload(bytes(out)))
 
 
 @pytest.mark.parametrize("number", range(len(originals())))
