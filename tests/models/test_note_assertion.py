@@ -240,12 +240,12 @@ def test_every_term_file_is_hashed_on_the_card() -> None:
 
 def test_a_long_note_takes_time_in_proportion() -> None:
     part = "No fever, chills or cough today. "
-    began = time.perf_counter()
+    began = time.process_time()
     examine(part * 300)
-    short = time.perf_counter() - began
-    began = time.perf_counter()
+    short = time.process_time() - began
+    began = time.process_time()
     examine(part * 3000)
-    assert time.perf_counter() - began < 10 * short * 4 + 1
+    assert time.process_time() - began < 10 * short * 4 + 1
 
 
 def test_render_escapes_the_note_and_marks_by_qualifier() -> None:
@@ -292,3 +292,10 @@ def test_train_weighs_the_terms_that_occur(tmp_path: Path) -> None:
 @pytest.mark.skipif(not KIT.is_file(), reason="needs the data folder: set WETREAD_DATA")
 def test_negation_reaches_its_bar_on_the_kit() -> None:
     assert evaluate.evaluate(KIT)["f1"]["value"] >= 0.98
+
+
+def test_nothing_of_a_note_stays_in_memory_of_spacy() -> None:
+    examine("No fever in Zanzibarov of Quuxville.")
+    strings = model().assertions.nlp.vocab.strings  # type: ignore[attr-defined]
+    assert "zanzibarov" not in strings
+    assert "fever" in strings
