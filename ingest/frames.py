@@ -113,7 +113,11 @@ def _decode(ds: Dataset, index: int) -> NDArray[Any]:
             raise
         except BaseException:  # noqa: BLE001, S112 - damaged data; a panic in Rust is not even an Exception
             continue
-    raise Rejected(
+    raise _undecodable(syntax)
+
+
+def _undecodable(syntax: str) -> Rejected:
+    return Rejected(
         "undecodable",
         f"the pixel data could not be decoded as {uid_name(syntax)}",
         "The compressed image is damaged, or not what its header says; send it again uncompressed.",
@@ -157,6 +161,8 @@ def _codestream_extents(ds: Dataset, index: int) -> Iterator[tuple[int, int]]:
         frame = get_frame(ds.PixelData, index, number_of_frames=integer(ds, "NumberOfFrames") or 1)
     except (ValueError, IndexError, struct.error, TypeError):
         return  # the decoder will say so
+    if _endless(frame):
+        raise _undecodable(text(ds.file_meta, "TransferSyntaxUID"))
     at = frame.find(b"\xff\x4f\xff\x51", 0, 4096)
     if (
         at >= 0 and len(frame) >= at + 24
@@ -165,6 +171,19 @@ def _codestream_extents(ds: Dataset, index: int) -> Iterator[tuple[int, int]]:
         yield lower - y0, right - x0
     elif frame[:2] == b"\xff\xd8":
         yield from _jpeg_extent(frame)
+
+
+def _endless(frame: bytes) -> bool:
+    """Whether a JP2 file's boxes never come to the picture: pydicom would step over an empty box for ever."""
+    if not frame.startswith(b"\0\0\0\x0cjP  "):
+        return False
+    at = 12
+    while at < len(frame) and frame[at + 4 : at + 8] != b"jp2c":
+        length = int.from_bytes(frame[at : at + 4], "big")
+        if length == 0:
+            return True
+        at += length
+    return False
 
 
 def _jpeg_extent(frame: bytes) -> Iterator[tuple[int, int]]:

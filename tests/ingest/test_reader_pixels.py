@@ -205,6 +205,14 @@ def test_damaged_compression_is_undecodable_and_names_the_syntax() -> None:
     assert caught.value.code == "undecodable"
 
 
+def test_an_empty_box_in_a_jpeg_2000_file_is_no_endless_loop() -> None:
+    data = dicom_bytes(transfer_syntax=JPEG).replace(b"1.2.840.10008.1.2.4.50", b"1.2.840.10008.1.2.4.90")
+    start = data.index(b"\xff\xd8\xff")
+    assert (
+        refusal(data[:start] + b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(64) + data[start + 76 :]) == "undecodable"
+    )
+
+
 def test_a_decoder_that_panics_is_stood_in_for() -> None:
     # the first RLE run says 128 pixels of 64: the Rust decoder panics, which is no Exception in Python,
     # and pydicom's own leaves out what is too much
