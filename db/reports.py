@@ -209,14 +209,14 @@ def inputs(connection: Connection, job_id: str) -> list[tuple[str, str]]:
 
 
 def audit_entries(
-    connection: Connection, *, subject: str | None = None, after: int = 0, limit: int = 1000
+    connection: Connection, *, subject: str | None = None, after: int | None = None, limit: int = 1000
 ) -> list[Row]:
     """Audit entries in order; the newest `limit` of them unless `after` names where to begin."""
-    where, values = "seq > :after", {"after": after, "limit": limit}  # type: tuple[str, dict[str, Any]]
+    where, values = "seq > :after", {"after": after or 0, "limit": limit}  # type: tuple[str, dict[str, Any]]
     if subject is not None:
         where += " AND subject = :subject"
         values["subject"] = subject
-    order = "ASC" if after else "DESC"
+    order = "DESC" if after is None else "ASC"
     query = f"SELECT * FROM v_audit WHERE {where} ORDER BY seq {order} LIMIT :limit"  # noqa: S608
     return sorted(_rows(connection, query, **values), key=lambda r: int(r["seq"]))
 

@@ -40,7 +40,7 @@ def register(app: Celery, diagnoser: Diagnoser) -> None:
             metrics.errors.labels("task", type(error).__name__).inc()
             log.error("task_failed", job=job_id, error=place(error))
 
-    app.task(name=TASK, acks_late=True, ignore_result=True)(diagnose)
+    app.task(name=TASK, acks_late=True, ignore_result=True, shared=False)(diagnose)
 
 
 class Heartbeat:

@@ -1,0 +1,87 @@
+"""Settings: environment over file over default; a wrong one is named, a secret never shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from db.errors import Misconfigured
+from db.settings import Settings, load
+
+SECRET = "hunter2"
+
+
+def write(home: Path, content: str) -> Path:
+    home.mkdir(exist_ok=True)
+    (home / "wetread.toml").write_text(content)
+    return home
+
+
+def test_the_default_holds_where_nothing_is_said(tmp_path: Path) -> None:
+    assert load(tmp_path).http_port == 8642
+
+
+def test_the_file_goes_before_the_default(tmp_path: Path) -> None:
+    assert load(write(tmp_path, "http_port = 9000")).http_port == 9000
+
+
+def test_the_environment_goes_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WETREAD_HTTP_PORT", "9001")
+    assert load(write(tmp_path, "http_port = 9000")).http_port == 9001
+
+
+def test_the_home_can_be_named_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WETREAD_HOME", str(tmp_path))
+    assert load().home == tmp_path
+
+
+def test_the_home_is_absolute_wherever_it_is_named_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load(Path("here")).home == tmp_path / "here"
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [("setle_seconds = 1", "setle_seconds"), ("http_port = 'x'", "http_port"),
+     ("settle_seconds = 0", "settle"), ("max_attempts = -1", "max_attempts"), ("http_port = ", "wetread.toml"),
+     ("a b c", "wetread.toml")],
+)  # fmt: skip
+def test_a_wrong_setting_is_named(tmp_path: Path, content: str, named: str) -> None:
+    with pytest.raises(Misconfigured, match=named):
+        load(write(tmp_path, content))
+
+
+@pytest.mark.parametrize("name", ["redis_url", "database_url", "http_port"])
+def test_a_wrong_setting_s_value_is_not_shown(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        load(write(tmp_path, f"{name} = ['{SECRET}']"))
+    assert SECRET not in str(caught.value)
+
+
+def test_secrets_are_not_printed() -> None:
+    found = Settings(redis_url=f"redis://:{SECRET}@h/0", database_url=f"postgresql://u:{SECRET}@h/d")  # type: ignore[arg-type]
+    assert SECRET not in repr(found) + str(found)
+
+
+def test_no_redis_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="WETREAD_REDIS_URL"):
+        _ = load(tmp_path).redis
+
+
+def test_settings_are_frozen(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load(tmp_path).http_port = 1
+
+
+def test_the_folders_of_a_home_are_its_owner_s_alone(tmp_path: Path) -> None:
+    found = load(tmp_path / "home")
+    found.make_folders()
+    assert {p.stat().st_mode & 0o077 for p in (tmp_path / "home").iterdir()} == {0}
+
+
+def test_an_inbox_elsewhere_is_the_one_that_is_watched(tmp_path: Path) -> None:
+    found = load(write(tmp_path, f"inbox = '{tmp_path / 'share'}'"))
+    assert found.folder("inbox") == tmp_path / "share"
