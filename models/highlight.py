@@ -27,7 +27,7 @@ u{{text-decoration:underline dotted var(--c) 2px;text-underline-offset:.2em}}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """text[start:end] is evidence of a kind; the label is shown behind it, the weight deepens it."""
+    """text[start:end] is evidence of a kind; the label is shown behind it."""
 
     start: int
     end: int
