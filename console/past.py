@@ -58,8 +58,10 @@ def explanation(store: Store, archive: Archive, result_id: str) -> Explanation:
     payload = _payload(store, archive, result["job_id"])
     _audited(store, result, "result:explained")
     rows = _all_of(store, result["job_id"])
-    chosen = [finding(r) for r in rows if r["result_id"] == result_id]
-    return registry.family(result["model"]).render(payload, chosen, artifacts)
+    # the asked one first, with its companions: a note is read as a whole
+    rows.sort(key=lambda r: r["result_id"] != result_id)
+    findings = [finding(r) for r in rows if r["finding"] is not None]
+    return registry.family(result["model"]).render(payload, findings, artifacts)
 
 
 def finding(row: dict[str, Any]) -> Finding:
