@@ -113,8 +113,10 @@ class Intake:
             file_id = path.name.removesuffix(SIDECAR)
             with self.store.read() as connection:
                 state = ledger.state_of(connection, file_id)
+            if state is FileState.QUARANTINED and path.name == file_id:
+                self._keep(file_id, path)
             if state not in (None, FileState.PENDING):
-                path.unlink()
+                path.unlink(missing_ok=True)
 
     def process(self, claimed: Sequence[Claimed]) -> list[FileState]:
         """Reads and records claimed files in one transaction; returns each one's new state.
@@ -122,7 +124,7 @@ class Intake:
         Raises Unavailable with nothing recorded when the archive or database cannot be written;
         the files stay in the work area for another try.
         """
-        reads = [self._read(file) for file in claimed]
+        reads = [read for file in claimed if (read := self._read(file)) is not None]
         with metrics.stage("record"):
             states = self._record(reads)
         for read, state in zip(reads, states, strict=True):
@@ -130,8 +132,12 @@ class Intake:
             metrics.intake_seconds.observe(time.perf_counter() - read.file.claimed_at)
         return states
 
-    def _read(self, file: Claimed) -> Read:
-        size = file.work.lstat().st_size
+    def _read(self, file: Claimed) -> Read | None:
+        """The file read and archived, or refused; None when another ingest has taken it meanwhile."""
+        try:
+            size = file.work.lstat().st_size
+        except FileNotFoundError:
+            return None
         try:
             if file.work.is_symlink() or not file.work.is_file():
                 raise Rejected(
@@ -178,7 +184,9 @@ class Intake:
                     "Split it, or raise note_max_bytes and release it.",
                 )  # fmt: skip
             sidecar = file.sidecar.read_bytes() if file.sidecar.is_file() else None
-            return note.read(file.work, sidecar=sidecar, parts=path.parts[:-1])
+            return note.read(
+                file.work, sidecar=sidecar, parts=path.parts[:-1], max_bytes=self.settings.note_max_bytes
+            )
         lacking = found.whole(file.work)
         try:
             evidence = found.read(file.work)
@@ -225,11 +233,16 @@ class Intake:
             ledger.conclude(writer, read.file.sidecar_id, FileState.IGNORED, reason="sidecar")
         return state
 
+    def _keep(self, file_id: str, work: Path) -> None:
+        """A refused file that could not be sealed is its only copy: it moves beside its reason."""
+        folder = self.settings.folder("quarantine")
+        if os.path.lexists(work) and not (folder / file_id / quarantine.PAYLOAD).exists():
+            quarantine.keep_unreadable(folder, file_id, work)
+
     def _tidy(self, read: Read, state: FileState) -> None:
         """After the commit: the work file goes; the log says what became of it."""
-        place_ = self.settings.folder("quarantine") / read.file.id
-        if state is FileState.QUARANTINED and not (place_ / quarantine.PAYLOAD).exists():
-            quarantine.keep_unreadable(place_.parent, read.file.id, read.file.work)
+        if state is FileState.QUARANTINED:
+            self._keep(read.file.id, read.file.work)
         read.file.work.unlink(missing_ok=True)
         read.file.sidecar.unlink(missing_ok=True)
         reason = read.refusal.code if read.refusal else None
