@@ -201,6 +201,7 @@ def quarantine_release(
     """Put files back into the inbox, to go round again."""
     from ingest import quarantine as held
 
+    _require_choice(file_ids, reason)
     with opened(home) as (settings, store, _):
         chosen = _chosen(store, file_ids, reason)
         for file_id in chosen:
@@ -218,6 +219,7 @@ def quarantine_purge(
     """Remove refused files' bytes for good; their rows and audit stay."""
     from ingest import quarantine as held
 
+    _require_choice(file_ids, reason)
     with opened(home) as (settings, store, _):
         chosen = _chosen(store, file_ids, reason)
         if chosen and not yes:
@@ -227,12 +229,15 @@ def quarantine_purge(
     say(f"purged {len(chosen)}")
 
 
+def _require_choice(file_ids: list[str] | None, reason: str | None) -> None:
+    if bool(file_ids) == bool(reason):
+        raise typer.BadParameter("name files, or --reason CODE")
+
+
 def _chosen(store: Any, file_ids: list[str] | None, reason: str | None) -> list[str]:
     from db import reports
     from db.records import FileState
 
-    if bool(file_ids) == bool(reason):
-        raise typer.BadParameter("name files, or --reason CODE")
     if file_ids:
         return file_ids
     with store.read() as connection:

