@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax
 
 Floats = NDArray[np.floating]
@@ -32,6 +32,24 @@ def fit_temperature(logits: Floats, labels: NDArray[np.integer]) -> float:
     limit = float(np.log(20))
     found = minimize_scalar(cost, bounds=(-limit, limit), method="bounded")
     return float(np.exp(found.x))
+
+
+def fit_shifted_temperature(logits: Floats, labels: NDArray[np.integer]) -> tuple[float, float]:
+    """(T, shift) of the likeliest sigmoid((logit + shift) / T): Platt scaling (1999) of one binary logit.
+
+    logits: (n,), labels: (n,) of 0 and 1. Raises ValueError as `fit_temperature` does.
+    """
+    temperature = fit_temperature(np.asarray(logits).reshape(-1), labels)  # checks its arguments
+    sign = 1.0 - 2.0 * np.asarray(labels).reshape(-1)
+
+    def cost(guess: NDArray[np.float64]) -> float:
+        scale, shift = np.exp(guess[0]), guess[1]
+        return float(np.logaddexp(0, sign * (np.asarray(logits, dtype=np.float64) + shift) / scale).mean())
+
+    limit = float(np.log(20))
+    bounds = [(-limit, limit), (-20.0, 20.0)]
+    found = minimize(cost, np.array([np.log(temperature), 0.0]), method="L-BFGS-B", bounds=bounds)
+    return float(np.exp(found.x[0])), float(found.x[1])
 
 
 def expected_calibration_error(probabilities: Floats, labels: NDArray[np.integer], bins: int = 10) -> float:
@@ -66,16 +84,3 @@ def threshold_at_specificity(scores: Floats, labels: NDArray[np.integer], specif
     kept = negatives[min(len(negatives), int(np.ceil(specificity * len(negatives)))) - 1]
     above = table[table > kept]
     return float((kept + above.min()) / 2) if len(above) else float(np.nextafter(kept, np.inf))
-
-
-def threshold_balanced(scores: Floats, labels: NDArray[np.integer]) -> float:
-    """The score at which sensitivity and specificity add up to most (Youden 1950), midway to the next."""
-    table, truth = np.asarray(scores, dtype=np.float64), np.asarray(labels).reshape(-1)
-    order = np.unique(table)
-    cuts = (order[1:] + order[:-1]) / 2
-    if not len(cuts) or len(np.unique(truth)) < 2:
-        raise ValueError("Youden's index needs both classes and more than one score")
-    positive, negative = np.sort(table[truth == 1]), np.sort(table[truth == 0])
-    sensitivity = 1 - np.searchsorted(positive, cuts) / len(positive)
-    specificity = np.searchsorted(negative, cuts) / len(negative)
-    return float(cuts[int(np.argmax(sensitivity + specificity))])

@@ -24,6 +24,7 @@ class Augmentation:
     shading: float = 0.2  #: slow change of brightness over the film
     noise: float = 0.04
     cutout: float = 0.3  #: largest side of the box blanked, of the side
+    padding: str = "border"  #: beyond the film: its edge again, or zeros (black)
     mixup: float = 0.2  #: Beta(a, a) of the mixing share; 0 switches it off
 
 
@@ -46,7 +47,7 @@ def _place(x: Tensor, side: int, a: Augmentation) -> Tensor:
     theta[:, 1, 1] = angle.cos() / zoom / stretch
     theta[:, :, 2] = shift
     grid = F.affine_grid(theta, [count, 1, side, side], align_corners=False)
-    return F.grid_sample(x, grid, padding_mode="zeros", align_corners=False)
+    return F.grid_sample(x, grid, padding_mode=a.padding, align_corners=False)
 
 
 def _shade(x: Tensor, a: Augmentation) -> Tensor:

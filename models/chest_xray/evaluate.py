@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from db.errors import Rejected
+from models.calibration import fit_temperature
 from models.card import ModelCard, read
 from models.chest_xray import films as source
 from models.chest_xray import measure
 from models.chest_xray.gate import Gate
 from models.chest_xray.member import ZOOMS, enlarge, load_films, scores
-from models.chest_xray.network import FILM, THUMBNAIL, unpack
+from models.chest_xray.network import FILM, THUMBNAIL, Ensemble
 from models.evaluation import bootstrap
 
 HERE = Path(__file__).parent
@@ -47,21 +48,23 @@ def _films(data: Path, folds: int | None, device: str) -> dict[str, Any]:
     if folds is not None:
         return _retrained(images, labels, persons, folds)
     card = read(HERE)
-    members = unpack(load_file(HERE / "films.safetensors"), FILM, device)
-    logits = scores(members, images.to(device), (1.0,))
+    ensemble = Ensemble.read(HERE / "films.safetensors", FILM, device)
+    logits = scores(ensemble.members, images.to(device), (1.0,))
     gate = Gate(load_file(HERE / "gate.safetensors"), device)
     with torch.inference_mode():
         refused = [verdict for part in torch.split(images.to(device), 64) for verdict in gate.refuse(part)]
-    figures = _three(logits, labels, persons, card.threshold("pneumonia"))
+    figures = _three(logits, labels, persons, card.threshold("pneumonia"), ensemble.temperatures[0])
     return figures | {"refused": float(np.mean([verdict is not None for verdict in refused]))}
 
 
 def _three(
-    logits: measure.Floats, labels: Labels, persons: NDArray[np.str_], threshold: float
+    logits: measure.Floats, labels: Labels, persons: NDArray[np.str_], threshold: float, temperature: float
 ) -> dict[str, Any]:
     """The figures of three-class logits, persons drawn together."""
     truth, sick = (labels > 0).astype(int), labels > 0
-    figures: dict[str, Any] = {**measure.binary(measure.pneumonia(logits), truth, threshold, persons)}
+    figures: dict[str, Any] = {
+        **measure.binary(measure.pneumonia(logits, temperature), truth, threshold, persons)
+    }
     if len(np.unique(labels[sick])) > 1:
         kind, kind_truth = measure.bacterial(logits)[sick], (labels[sick] == 1).astype(int)
         figures["auc_bacterial_viral"] = bootstrap(measure.auc, kind, kind_truth, groups=persons[sick])
@@ -74,7 +77,8 @@ def _retrained(images: torch.Tensor, labels: Labels, persons: NDArray[np.str_], 
 
     fold = source.folds(labels.tolist(), persons.tolist(), folds, 0)
     result = cross_validate(images, labels, fold, FILMS, seed=0, minutes=None, keep=None, progress=None)
-    return _three(result.logits, labels, persons, read(HERE).threshold("pneumonia"))
+    temperature = fit_temperature(measure.margin(result.logits), (labels > 0).astype(int))
+    return _three(result.logits, labels, persons, read(HERE).threshold("pneumonia"), temperature)
 
 
 def _thumbnails(data: Path, folds: int | None, device: str) -> dict[str, Any]:
@@ -87,8 +91,9 @@ def _thumbnails(data: Path, folds: int | None, device: str) -> dict[str, Any]:
     held = source.thumbnails(data, part)
     images = enlarge(held.images)
     if folds is None:
-        members = unpack(load_file(HERE / "thumbnails.safetensors"), THUMBNAIL, device)
-        logits = scores(members, images.to(device), ZOOMS)
+        ensemble = Ensemble.read(HERE / "thumbnails.safetensors", THUMBNAIL, device)
+        temperature = ensemble.temperatures[0]
+        logits = scores(ensemble.members, images.to(device), ZOOMS)
     else:
         from models.chest_xray.train import THUMBNAILS, cross_validate
 
@@ -96,6 +101,7 @@ def _thumbnails(data: Path, folds: int | None, device: str) -> dict[str, Any]:
         logits = cross_validate(
             images, held.labels, fold, THUMBNAILS, seed=0, minutes=None, keep=None, progress=None
         ).logits
+        temperature = fit_temperature(measure.margin(logits), held.labels)
     threshold = card.threshold("pneumonia_thumbnail")
-    figures = measure.binary(measure.pneumonia(logits), held.labels, threshold)
+    figures = measure.binary(measure.pneumonia(logits, temperature), held.labels, threshold)
     return {**figures, "n": len(held.labels), "part": part}

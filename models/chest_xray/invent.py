@@ -12,8 +12,8 @@ from scipy import ndimage
 from models.chest_xray import films as source
 from models.chest_xray.prepare import stretch
 
-ROWS, COLUMNS = 288, 352
-MARGIN = 10  #: cut off all round at the end
+ROWS, COLUMNS = 304, 368
+MARGIN = 22  #: cut off all round at the end
 COMPONENTS = 60
 SPREAD = 0.85  #: of each component's standard deviation, so that draws stay near the middle
 
@@ -21,7 +21,7 @@ SPREAD = 0.85  #: of each component's standard deviation, so that draws stay nea
 def _unmarked(film: NDArray[np.float32]) -> NDArray[np.float32]:
     """The film with side markers and labels taken out of its margins, where they are put."""
     y, x = np.mgrid[-1 : 1 : ROWS * 1j, -1 : 1 : COLUMNS * 1j]
-    share = np.clip((np.maximum(np.abs(x), np.abs(y)) - 0.8) / 0.08, 0, 1)
+    share = np.clip((np.maximum(np.abs(x), 0.94 * np.abs(y)) - 0.8) / 0.06, 0, 1)
     plain = ndimage.gaussian_filter(ndimage.grey_opening(film, size=(25, 25)), 4)
     found: NDArray[np.float32] = ((1 - share) * film + share * plain).astype(np.float32)
     return found

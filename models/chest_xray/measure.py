@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
+from scipy.special import expit, logsumexp
 from sklearn.metrics import roc_auc_score
 
 from models.calibration import (
     expected_calibration_error,
+    fit_shifted_temperature,
     fit_temperature,
     threshold_at_specificity,
-    threshold_balanced,
 )
 from models.evaluation import Interval, bootstrap
 
@@ -25,16 +25,36 @@ THUMBNAIL_SPECIFICITY = 0.99  #: thumbnails: their test part is known to lie shi
 DOUBT = 0.15  #: share of the sick validation films left without a bacterial or viral answer
 
 
-def pneumonia(logits: Floats) -> NDArray[np.float64]:
+def margin(logits: Floats) -> NDArray[np.float64]:
+    """Log-odds of pneumonia of any kind against normal, uncalibrated: (n, 2 or 3 classes) to (n,)."""
+    table = np.asarray(logits, dtype=np.float64)
+    found: NDArray[np.float64] = logsumexp(table[:, 1:], axis=1) - table[:, 0]
+    return found
+
+
+def shifted(logits: Floats, shift: float) -> NDArray[np.float64]:
+    """The logits with this much added to the margin of pneumonia: taken from the normal class."""
+    table = np.array(logits, dtype=np.float64)
+    table[:, 0] -= shift
+    return table
+
+
+def kind_margin(logits: Floats) -> NDArray[np.float64]:
+    """Log-odds of bacterial against viral, uncalibrated: (n, 3) to (n,)."""
+    table = np.asarray(logits, dtype=np.float64)
+    return table[:, 1] - table[:, 2]
+
+
+def pneumonia(logits: Floats, temperature: float = 1.0) -> NDArray[np.float64]:
     """Probability of pneumonia of any kind: (n, 2 or 3 classes) to (n,)."""
-    shares: NDArray[np.float64] = softmax(np.asarray(logits, dtype=np.float64), axis=1)
-    return 1 - shares[:, 0]
+    found: NDArray[np.float64] = expit(margin(logits) / temperature)
+    return found
 
 
-def bacterial(logits: Floats) -> NDArray[np.float64]:
+def bacterial(logits: Floats, temperature: float = 1.0) -> NDArray[np.float64]:
     """Probability that a pneumonia is bacterial rather than viral: (n, 3) to (n,)."""
-    shares: NDArray[np.float64] = softmax(np.asarray(logits, dtype=np.float64)[:, 1:3], axis=1)
-    return shares[:, 0]
+    found: NDArray[np.float64] = expit(kind_margin(logits) / temperature)
+    return found
 
 
 def auc(scores: Floats, truth: Integers) -> float:
@@ -92,46 +112,53 @@ def line(logits: Floats, labels: Integers) -> str:
     return text
 
 
-def doubt_limits(scores: Floats, truth: Integers, share: float) -> tuple[float, float]:
-    """The interval of probabilities in which this share of films, those nearest the best cut, lies."""
-    cut = threshold_balanced(scores, truth)
-    reach = float(np.quantile(np.abs(np.asarray(scores) - cut), share))
-    return max(0.0, cut - reach), min(1.0, cut + reach)
+def sure_from(scores: Floats, share: float) -> float:
+    """The probability from which a kind is told: this share of films, those nearest even odds, has less."""
+    return 0.5 + float(np.quantile(np.abs(np.asarray(scores) - 0.5), share))
 
 
 def film_figures(logits: Floats, labels: Integers, persons: NDArray[Any]) -> dict[str, Any]:
-    """Temperature, operating points and figures of films by networks that never saw their persons."""
-    temperature = fit_temperature(logits, labels)
-    calibrated = np.asarray(logits) / temperature
-    truth, score, sick = (labels > 0).astype(int), pneumonia(calibrated), labels > 0
-    kind, kind_truth = bacterial(calibrated)[sick], (labels[sick] == 1).astype(int)
+    """Temperatures, operating points and figures of films by networks that never saw their persons."""
+    truth, sick = (labels > 0).astype(int), labels > 0
+    first, shift = fit_shifted_temperature(margin(logits), truth)
+    score = pneumonia(shifted(logits, shift), first)
     threshold = threshold_at_specificity(score, truth, PNEUMONIA_SPECIFICITY)
-    figures: dict[str, Any] = {"temperature": temperature, "pneumonia_threshold": threshold, "n": len(labels)}
+    figures: dict[str, Any] = {"n": len(labels), "pneumonia_threshold": threshold}
     figures |= binary(score, truth, threshold, persons)
-    if len(np.unique(kind_truth)) > 1:
-        low, high = doubt_limits(kind, kind_truth, DOUBT)
-        sure = (kind < low) | (kind >= high)
-        figures |= {
-            "auc_bacterial_viral": bootstrap(auc, kind, kind_truth, groups=persons[sick]),
-            "bacterial_threshold": high,
-            "viral_threshold": 1 - low,
-            "bacterial_viral_accuracy_when_answered": bootstrap(
-                lambda k, t: float(((k >= high) == (t == 1)).mean()),
-                kind[sure], kind_truth[sure], groups=persons[sick][sure],
-            ),
-            "bacterial_viral_answered": float(sure.mean()),
-        }  # fmt: skip
     figures["calibration_error"] = expected_calibration_error(score, truth)
     figures["calibration_error_before"] = expected_calibration_error(pneumonia(logits), truth)
-    return figures
+    second, kinds = _kind_figures(np.asarray(logits)[sick], labels[sick], persons[sick])
+    return figures | kinds | {"temperatures": [first, second], "shift": shift}
+
+
+def _kind_figures(logits: Floats, labels: Integers, persons: NDArray[Any]) -> tuple[float, dict[str, Any]]:
+    """Temperature, operating points and figures of bacterial against viral, on sick films alone."""
+    truth = (labels == 1).astype(int)
+    if len(np.unique(truth)) < 2:
+        return 1.0, {}
+    temperature = fit_temperature(kind_margin(logits), truth)
+    score = bacterial(logits, temperature)
+    limit = sure_from(score, DOUBT)
+    sure = np.maximum(score, 1 - score) >= limit
+    right = bootstrap(
+        lambda k, t: float(((k >= limit) == (t == 1)).mean()), score[sure], truth[sure], groups=persons[sure]
+    )
+    return temperature, {
+        "auc_bacterial_viral": bootstrap(auc, score, truth, groups=persons),
+        "bacterial_threshold": limit,
+        "viral_threshold": limit,
+        "bacterial_viral_accuracy_when_answered": right,
+        "bacterial_viral_answered": float(sure.mean()),
+        "bacterial_viral_calibration_error": expected_calibration_error(score, truth),
+    }
 
 
 def thumbnail_figures(logits: Floats, labels: Integers) -> dict[str, Any]:
     """Temperature, threshold and figures on the val part, which the networks did not learn from."""
-    temperature = fit_temperature(logits, labels)
-    score = pneumonia(np.asarray(logits) / temperature)
+    temperature, shift = fit_shifted_temperature(margin(logits), labels)
+    score = pneumonia(shifted(logits, shift), temperature)
     threshold = threshold_at_specificity(score, labels, THUMBNAIL_SPECIFICITY)
-    figures: dict[str, Any] = {"temperature": temperature, "pneumonia_threshold": threshold, "n": len(labels)}
+    figures: dict[str, Any] = {"n": len(labels), "pneumonia_threshold": threshold}
     figures |= binary(score, labels, threshold)
     figures["calibration_error"] = expected_calibration_error(score, labels)
-    return figures
+    return figures | {"temperatures": [temperature], "shift": shift}

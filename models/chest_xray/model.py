@@ -18,7 +18,7 @@ from db.records import SNOMED, Code, Diagnosis, Finding
 from models.card import ModelCard
 from models.chest_xray.gate import Gate, refuse_header, refuse_pixels
 from models.chest_xray.measure import bacterial, pneumonia
-from models.chest_xray.network import FILM, ResidualNetwork, average_logits, standardise, unpack
+from models.chest_xray.network import FILM, Ensemble, ResidualNetwork, average_logits, standardise
 from models.chest_xray.prepare import Prepared, prepare
 from models.payloads import Image, Payload
 
@@ -39,8 +39,9 @@ class ChestXray:
     def __init__(self, card: ModelCard, device: str) -> None:
         self.card = card
         self.device = device
-        films = load_file(card.folder / "films.safetensors")
-        self.members: list[ResidualNetwork] = unpack(films, FILM, device)
+        films = Ensemble.read(card.folder / "films.safetensors", FILM, device)
+        self.members = films.members
+        self.temperature, self.kind_temperature = films.temperatures
         self.gate = Gate(load_file(card.folder / "gate.safetensors"), device)
 
     def examine(self, payloads: Sequence[Payload]) -> list[Diagnosis]:
@@ -76,7 +77,7 @@ class ChestXray:
         answers = logits.double().cpu().numpy()
         if not np.isfinite(answers).all():
             raise FloatingPointError("the network returned a number that is not finite")
-        sick = pneumonia(answers) >= self.card.threshold("pneumonia")
+        sick = pneumonia(answers, self.temperature) >= self.card.threshold("pneumonia")
         positive = [i for i, called in zip(keep, sick, strict=True) if called]
         maps = dict(zip(positive, self.heat(squares[positive]), strict=True)) if positive else {}
         told = dict(zip(keep, answers, strict=True))
@@ -113,14 +114,14 @@ class ChestXray:
     def _diagnosis(
         self, logits: NDArray[np.float64], film: Prepared, heat: NDArray[np.float32] | None
     ) -> Diagnosis:
-        probability = float(pneumonia(logits[None])[0])
+        probability = float(pneumonia(logits[None], self.temperature)[0])
         threshold = self.card.threshold("pneumonia")
         if heat is None:
             evidence: dict[str, object] = {"caution": CAUTION}
             return Diagnosis(findings=(_finding(PNEUMONIA, probability, threshold, evidence),))
         first = _finding(PNEUMONIA, probability, threshold, _where(heat, film))
         artifacts = {HEAT_MAP: _png(heat)}
-        kind = self._kind(float(bacterial(logits[None])[0]))
+        kind = self._kind(float(bacterial(logits[None], self.kind_temperature)[0]))
         return Diagnosis(findings=(first, *kind), artifacts=artifacts)
 
     def _kind(self, probability: float) -> tuple[Finding, Finding]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 
@@ -134,6 +136,27 @@ def pack(members: list[nn.Module]) -> dict[str, Tensor]:
         for name, tensor in member.state_dict().items()
         if tensor.is_floating_point()
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ensemble:
+    """Members that answer together, with the temperatures of their questions (models/calibration.py)."""
+
+    members: list[ResidualNetwork]
+    temperatures: tuple[
+        float, ...
+    ]  #: pneumonia or not; and where three classes are known, bacterial or viral
+
+    @classmethod
+    def read(cls, path: Path, architecture: Architecture, device: str) -> Ensemble:
+        """From a file that `write` made."""
+        tensors = load_file(path)
+        temperatures = tuple(tensors.pop("temperatures").tolist())
+        return cls(members=unpack(tensors, architecture, device), temperatures=temperatures)
+
+    def write(self, path: Path) -> None:
+        """One safetensors file, the members' numbers in half precision."""
+        save_file(pack(list(self.members)) | {"temperatures": torch.tensor(self.temperatures)}, path)
 
 
 def unpack(tensors: Mapping[str, Tensor], architecture: Architecture, device: str) -> list[ResidualNetwork]:

@@ -19,7 +19,7 @@ from models.chest_xray import films as source
 from models.chest_xray import measure
 from models.chest_xray.augment import Augmentation
 from models.chest_xray.member import ZOOMS, Progress, enlarge, load_films, scores, train_member
-from models.chest_xray.network import FILM, THUMBNAIL, Architecture, ResidualNetwork, pack, unpack
+from models.chest_xray.network import FILM, THUMBNAIL, Architecture, Ensemble, ResidualNetwork, pack, unpack
 from models.chest_xray.train_gate import train_gate
 from models.training.loop import Schedule
 
@@ -64,9 +64,14 @@ class Recipe:
         )  # fmt: skip
 
 
-FILMS = Recipe(architecture=FILM, epochs=60, batch=32, rate=2e-3, smoothing=0.1, changes=Augmentation())
+FILMS = Recipe(architecture=FILM, epochs=45, batch=32, rate=2e-3, smoothing=0.1, changes=Augmentation())
 THUMBNAILS = Recipe(
-    architecture=THUMBNAIL, epochs=12, batch=64, rate=3e-3, smoothing=0.05, changes=Augmentation()
+    architecture=THUMBNAIL,
+    epochs=12,
+    batch=64,
+    rate=3e-3,
+    smoothing=0.05,
+    changes=Augmentation(shading=0.12, noise=0.03),
 )
 
 
@@ -131,12 +136,12 @@ def cross_validate(
 
 
 def _write(out: Path, name: str, members: list[ResidualNetwork], figures: dict[str, Any]) -> None:
-    """The weights, with the temperature folded into the last layer, and the figures beside them."""
-    with torch.no_grad():
+    """The weights with their temperatures, and the figures beside them."""
+    with torch.no_grad():  # the shift belongs to every member alike, so it lives in the last layer
         for member in members:
-            member.head.weight.div_(figures["temperature"])
-            member.head.bias.div_(figures["temperature"])
-    save_file(pack(list(members)), out / f"{name}.safetensors")
+            member.head.bias[0] -= figures.get("shift", 0.0)
+    ensemble = Ensemble(members=members, temperatures=tuple(figures["temperatures"]))
+    ensemble.write(out / f"{name}.safetensors")
     text = json.dumps(figures, indent=2, sort_keys=True) + "\n"
     (out / f"{name}-figures.json").write_text(text, encoding="utf-8")
 

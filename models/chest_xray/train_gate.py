@@ -20,10 +20,17 @@ from models.chest_xray.network import GATE, ResidualNetwork, pack
 from models.training.loop import Schedule
 
 CHANGES = Augmentation(
-    rotation_degrees=8, zoom=(0.85, 1.15), aspect=0.15, shift=0.08, cutout=0.2, mixup=0.0, noise=0.05
+    rotation_degrees=8,
+    zoom=(0.85, 1.15),
+    aspect=0.15,
+    shift=0.08,
+    cutout=0.2,
+    mixup=0.0,
+    noise=0.05,
+    padding="zeros",
 )
 COMPONENTS = 48
-REFUSED = 0.005  #: share of good validation films that each of the two limits refuses
+EDGE = 0.995  #: quantile of good validation films from which the limits are set
 EPOCHS, BATCH = 12, 64
 DRAWN = 120  #: pictures of each drawn kind a fold
 
@@ -54,8 +61,8 @@ def train_gate(
 ) -> dict[str, Any]:
     """Write `gate.safetensors` from prepared films (n, 1, s, s) and their fold by person.
 
-    Each fold's films are judged by parts that never saw their persons; the limits refuse REFUSED of
-    them each. Returns the limits and the share of films refused by either.
+    Each fold's films are judged by parts that never saw their persons; the limits lie beyond EDGE of
+    them. Returns the limits and the share of these films refused by either.
     """
     rows = shapes(films)
     count = min(COMPONENTS, len(rows) // 3)
@@ -74,7 +81,9 @@ def train_gate(
                 f"gate {index}: strangest film {strange[held].max():.2f}, farthest {distance[held].max():.2f}"
             )
     shape = ShapeModel.learn(rows, count)
-    limits = [float(np.quantile(v.double().numpy(), 1 - REFUSED)) for v in (strange, distance)]
+    edges = [float(np.quantile(v.double().numpy(), EDGE)) for v in (strange, distance)]
+    # Films of other hospitals lie farther out than ours: half way to even odds, and twice as far.
+    limits = [edges[0] / 2 if edges[0] < 0 else edges[0], 2 * edges[1]]
     network = {f"network.{name}": tensor for name, tensor in pack(members).items()}
     found = {
         "shape.mean": shape.mean.float(),
