@@ -79,6 +79,7 @@ def free_port(wanted: int = 0) -> int:
     """A free loopback port: the wanted one when it is free, else any."""
     for port in (wanted, 0):
         with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server binds it
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:

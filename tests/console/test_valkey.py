@@ -1,0 +1,83 @@
+"""The embedded Valkey: loopback, a password, and the same endpoint after a restart."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+from redis.exceptions import AuthenticationError
+
+from console import valkey
+from db import queue
+from db.settings import Settings
+
+
+class Server:
+    """A Valkey in a home, which can be killed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.start()
+
+    def start(self) -> None:
+        with (self.settings.folder("logs") / "valkey.log").open("ab") as log:
+            self.process = valkey.start(self.settings, log)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def server(settings: Settings) -> Iterator[Server]:
+    """A home's Valkey, up."""
+    found = Server(settings)
+    yield found
+    found.kill()
+
+
+@pytest.mark.acceptance
+def test_who_lacks_the_password_is_refused(server: Server) -> None:
+    port = int(server.settings.redis.rpartition(":")[2].partition("/")[0])
+    with Redis(port=port) as client, pytest.raises(AuthenticationError):
+        client.ping()
+
+
+@pytest.mark.acceptance
+def test_its_files_are_the_owner_s_alone(server: Server) -> None:
+    for name in ("valkey.conf", "endpoint.json"):
+        assert (server.settings.folder("valkey") / name).stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.acceptance
+def test_a_hint_outlives_a_killed_server_at_the_same_endpoint(server: Server) -> None:
+    before = server.settings.redis
+    client = queue.connect(before)
+    client.lpush("wetread.routine", "x")
+    client.execute_command("WAITAOF", 1, 0, 5000)  # the sync of every second has been
+    client.close()
+    server.kill()
+    server.start()
+    again = queue.connect(server.settings.redis)
+    assert (server.settings.redis, queue.depth(again)["routine"]) == (before, 1)
+    again.close()
+
+
+def test_a_taken_port_is_replaced_by_a_free_one() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        assert valkey.free_port(port) not in (0, port)
+
+
+def test_a_free_port_is_kept() -> None:
+    port = valkey.free_port()
+    assert valkey.free_port(port) == port
+
+
+def test_the_password_is_on_no_command_line(settings: Settings) -> None:
+    valkey.prepare(settings)
+    password = settings.redis.split(":")[2].partition("@")[0]
+    assert password not in " ".join(valkey.command(settings))

@@ -1,0 +1,107 @@
+"""The store: what the world does to a database is Unavailable, and says no value of anybody's."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event, insert, text
+from sqlalchemy.exc import DBAPIError, StatementError
+
+from db.errors import Misconfigured, Unavailable
+from db.keys import Keys
+from db.settings import load
+from db.store import Store, migrate, open_store
+from db.tables import Case
+
+
+def test_a_database_that_is_not_there_is_unavailable_without_its_password(key: Keys) -> None:
+    store = Store("postgresql+psycopg://u:hunter2@127.0.0.1:1/d", key)
+    with pytest.raises(Unavailable) as caught, store.read():
+        pass
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_statement_s_values_are_in_no_error(store: Store) -> None:
+    with pytest.raises(DBAPIError) as caught, store.write() as writer:  # noqa: PT012 - one transaction
+        for _ in range(2):
+            writer.connection.execute(
+                insert(Case).values(id="c-Canary", patient="Canary", created_at=writer.now)
+            )
+    told = str(caught.value).partition("DETAIL")[0]  # PostgreSQL's own detail quotes the key, a pseudonym
+    assert "Canary" not in told
+
+
+def test_a_time_without_zone_is_refused(store: Store) -> None:
+    with pytest.raises(StatementError, match="naive datetime"), store.write() as writer:
+        writer.connection.execute(insert(Case).values(id="c-1", created_at=datetime(2024, 1, 1)))
+
+
+def test_a_time_comes_back_in_utc(store: Store) -> None:
+    with store.write() as writer:
+        writer.connection.execute(insert(Case).values(id="c-1", created_at=writer.now))
+        written = writer.now
+    with store.read() as connection:
+        assert connection.scalar(Case.__table__.select().with_only_columns(Case.created_at)) == written
+
+
+def test_a_writer_on_sqlite_waits_for_another(sqlite_store: Store) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with sqlite_store.write() as writer:
+            writer.audit("job:1", "job:owed")
+            entered.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    entered.wait(10)
+    threading.Timer(0.3, leave.set).start()
+    with sqlite_store.write() as writer:
+        writer.audit("job:2", "job:owed")
+    thread.join()
+    assert sqlite_store.verify_audit().entries == 2
+
+
+def test_a_reader_sees_nothing_of_an_open_transaction(store: Store) -> None:
+    with store.write() as writer:
+        writer.connection.execute(insert(Case).values(id="c-1", created_at=writer.now))
+        with store.read() as connection:
+            assert connection.scalar(text("SELECT count(*) FROM cases")) == 0
+
+
+def test_sqlite_is_synced_at_every_commit_and_checks_its_references(sqlite_store: Store) -> None:
+    with sqlite_store.read() as connection:
+        found = [
+            connection.scalar(text(f"PRAGMA {p}")) for p in ("journal_mode", "synchronous", "foreign_keys")
+        ]
+    assert found == ["wal", 2, 1]  # 2: FULL
+
+
+def test_a_look_takes_no_write_lock(sqlite_store: Store) -> None:
+    said: list[str] = []
+    event.listen(sqlite_store.engine, "before_cursor_execute", lambda *a: said.append(a[2]))
+    with sqlite_store.read() as connection:
+        connection.scalar(text("SELECT count(*) FROM cases"))
+    assert "BEGIN IMMEDIATE" not in said
+
+
+def test_a_home_is_made_only_when_a_start_asks_for_it(tmp_path: Path) -> None:
+    settings = load(tmp_path / "home")
+    with pytest.raises(Misconfigured, match="no such home"):
+        open_store(settings)
+    store, _ = open_store(settings, create_key=True)
+    migrate(store)
+    store.close()
+    assert open_store(settings)[0].keys.id == store.keys.id
+
+
+def test_a_home_without_its_key_is_refused_and_given_no_new_one(tmp_path: Path) -> None:
+    settings = load(tmp_path / "home")
+    settings.make_folders()
+    with pytest.raises(Misconfigured, match="no master key"):
+        open_store(settings)
+    assert not settings.master_key.exists()
