@@ -46,8 +46,8 @@ def test_the_home_is_absolute_wherever_it_is_named_from(
 @pytest.mark.parametrize(
     ("content", "named"),
     [("setle_seconds = 1", "setle_seconds"), ("http_port = 'x'", "http_port"),
-     ("settle_seconds = 0", "settle"), ("max_attempts = -1", "max_attempts"), ("http_port = ", "wetread.toml"),
-     ("a b c", "wetread.toml")],
+     ("settle_seconds = 0", "settle"), ("max_attempts = -1", "max_attempts"),
+     ("http_port = ", "wetread.toml"), ("a b c", "wetread.toml")],
 )  # fmt: skip
 def test_a_wrong_setting_is_named(tmp_path: Path, content: str, named: str) -> None:
     with pytest.raises(Misconfigured, match=named):
