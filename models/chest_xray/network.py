@@ -171,5 +171,6 @@ def unpack(tensors: Mapping[str, Tensor], architecture: Architecture, device: st
         lost = [name for name in missing if not name.endswith("num_batches_tracked")]
         if lost or unexpected:
             raise ValueError(f"weights of another network: missing {lost[:3]}, unexpected {unexpected[:3]}")
-        members.append(member.to(device).eval())
+        member.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        members.append(member.eval())
     return members
