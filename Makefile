@@ -19,7 +19,7 @@ demo: setup  ## Start it in a folder of its own, read sample cases, print their 
 	@$(BIN)/wetread demo
 
 test: setup-dev debian  ## Run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: setup-dev  ## Style, types, import line
 	$(BIN)/ruff check .

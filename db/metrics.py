@@ -67,6 +67,8 @@ info = Gauge(
 
 for _cause in ("lost-hint", "lease-expired", "retry"):
     requeued.labels(_cause)
+for _stage in ("ingest", "relay", "task"):
+    errors.labels(_stage, "Unavailable")
 
 
 def announce(models: Iterable[str] = ()) -> None:
