@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -31,8 +32,13 @@ def train_member(
     seed: int,
     minutes: float | None,
     progress: Progress | None,
+    held: tuple[Tensor, NDArray[np.int64]] | None = None,
 ) -> ResidualNetwork:
-    """One network trained on images (n, 1, rows, columns) in 0..1; every class drawn equally often."""
+    """One network trained on images (n, 1, rows, columns) in 0..1; every class drawn equally often.
+
+    held: images and labels of persons who are not in training; with the schedule's `patience` a run
+    whose loss on them no longer falls is stopped early.
+    """
     counts = np.bincount(labels, minlength=architecture.classes)
     weights = torch.from_numpy(1.0 / np.maximum(counts, 1)[labels])
     truth = nn.functional.one_hot(torch.from_numpy(labels), architecture.classes).float()
@@ -45,9 +51,17 @@ def train_member(
     torch.manual_seed(seed)
     network = ResidualNetwork(architecture)
     loss = soft_cross_entropy(smoothing)
-    trained = fit(network, draw, loss, schedule, seed=seed, minutes=minutes, progress=progress)
+    check = None if held is None else partial(_held_loss, images=held[0], labels=held[1])
+    trained = fit(network, draw, loss, schedule, seed=seed, minutes=minutes, check=check, progress=progress)
     assert isinstance(trained, ResidualNetwork)  # noqa: S101 - fit returns a copy of what it was given
     return trained
+
+
+def _held_loss(network: nn.Module, images: Tensor, labels: NDArray[np.int64]) -> float:
+    """Mean cross-entropy on the held-out persons."""
+    assert isinstance(network, ResidualNetwork)  # noqa: S101 - fit hands back what it was given
+    logits = torch.from_numpy(scores([network], images, (1.0,)))
+    return float(nn.functional.cross_entropy(logits, torch.from_numpy(labels)))
 
 
 def scores(members: list[ResidualNetwork], images: Tensor, zooms: tuple[float, ...]) -> NDArray[np.float64]:

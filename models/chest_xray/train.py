@@ -38,6 +38,7 @@ class Recipe:
     rate: float
     smoothing: float
     changes: Augmentation
+    patience: int  #: epochs without a lower loss on held-out persons before a run is stopped
     decay: float = 5e-2
     average: float = 0.995
 
@@ -46,25 +47,35 @@ class Recipe:
         images: Tensor,
         labels: NDArray[np.int64],
         *,
+        held: tuple[Tensor, NDArray[np.int64]],
         seed: int,
         minutes: float | None,
         progress: Progress | None,
     ) -> ResidualNetwork:
-        """One member trained on these images (n, 1, rows, columns) in 0..1."""
+        """One member trained on these images (n, 1, rows, columns) in 0..1.
+
+        held: persons not in training. They stop a run that has gone stale early, and pick no epoch:
+        the last averaged weights are taken, so that the figures on these persons stay honest.
+        """
         schedule = Schedule(
             epochs=self.epochs,
             steps=max(1, len(images) // self.batch),
             rate=self.rate,
             decay=self.decay,
             average=self.average,
+            patience=self.patience,
+            keep_best=False,
         )
         return train_member(
             images, labels, self.architecture, schedule, self.changes,
             smoothing=self.smoothing, batch=self.batch, seed=seed, minutes=minutes, progress=progress,
+            held=held,
         )  # fmt: skip
 
 
-FILMS = Recipe(architecture=FILM, epochs=45, batch=32, rate=2e-3, smoothing=0.1, changes=Augmentation())
+FILMS = Recipe(
+    architecture=FILM, epochs=45, batch=32, rate=2e-3, smoothing=0.1, changes=Augmentation(), patience=12
+)
 THUMBNAILS = Recipe(
     architecture=THUMBNAIL,
     epochs=12,
@@ -72,6 +83,7 @@ THUMBNAILS = Recipe(
     rate=3e-3,
     smoothing=0.05,
     changes=Augmentation(shading=0.12, noise=0.03),
+    patience=4,
 )
 
 
@@ -111,8 +123,8 @@ def cross_validate(
 ) -> CrossValidated:
     """One member a fold, trained on the other folds; with `keep`, finished members are kept there.
 
-    No member is picked by its held-out figures, which therefore stay honest: the run is as long as
-    the schedule says and the averaged weights at its end are taken.
+    No epoch and no member is picked by its held-out figures, which therefore stay honest: they only stop a
+    run early that no longer learns, and the averaged weights at its end are taken.
     """
     count, started = int(fold.max()) + 1, time.monotonic()
     members: list[ResidualNetwork] = []
@@ -120,11 +132,14 @@ def cross_validate(
     for index in range(count):
         learn, held = np.flatnonzero(fold != index), np.flatnonzero(fold == index)
 
-        def make(learn: NDArray[np.intp] = learn, index: int = index) -> ResidualNetwork:
+        def make(
+            learn: NDArray[np.intp] = learn, held: NDArray[np.intp] = held, index: int = index
+        ) -> ResidualNetwork:
             share = minutes / count if minutes else None
             return recipe.member(
-                images[learn], labels[learn], seed=seed * 100 + index, minutes=share, progress=progress
-            )
+                images[learn], labels[learn], held=(images[held], labels[held]), seed=seed * 100 + index,
+                minutes=share, progress=progress,
+            )  # fmt: skip
 
         path = keep / f"films-{seed}-{index}.safetensors" if keep else None
         member = _member(path, recipe.architecture, make)
@@ -184,8 +199,9 @@ def _train_thumbnails(
         def make(index: int = index) -> ResidualNetwork:
             share = minutes / SEEDS if minutes else None
             return THUMBNAILS.member(
-                images, learn.labels, seed=seed * 100 + index, minutes=share, progress=progress
-            )
+                images, learn.labels, held=(shown, held.labels), seed=seed * 100 + index, minutes=share,
+                progress=progress,
+            )  # fmt: skip
 
         path = out / "members" / f"thumbnails-{seed}-{index}.safetensors"
         members.append(_member(path, THUMBNAIL, make))

@@ -26,6 +26,7 @@ class Schedule:
     average: float = 0.99  #: exponential moving average of the weights, per step
     warm: float = 0.15  #: share of the run in which the learning rate rises
     patience: int | None = None  #: epochs without a better check before stopping; None runs to the end
+    keep_best: bool = True  #: return the best epoch's weights; else the last's, which were picked by no check
 
 
 class Average:
@@ -85,8 +86,8 @@ def fit(
 
     minutes: the run ends by then whatever the epochs; the learning rate anneals on whichever of
     steps and wall time is further. check: a figure (lower is better) of the averaged network after
-    each epoch; with `patience` the best one's weights are returned. Raises FloatingPointError when
-    the loss is no longer finite.
+    each epoch; with `patience` and `keep_best` the best one's weights are returned. Raises
+    FloatingPointError when the loss is no longer finite.
     """
     torch.manual_seed(seed)
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -124,8 +125,11 @@ def fit(
             progress(f"step {step}/{total} loss {running / schedule.steps:.4f} check {figure:.4f}")
         if schedule.patience is not None:
             if figure < best:
-                best, stale, best_state = figure, 0, copy.deepcopy(average.network.state_dict())
+                best, stale = figure, 0
+                best_state = copy.deepcopy(average.network.state_dict()) if schedule.keep_best else None
             elif (stale := stale + 1) > schedule.patience:
+                if progress:
+                    progress(f"stopped early: no better check in {schedule.patience} epochs")
                 break
     if best_state is not None:
         average.network.load_state_dict(best_state)
