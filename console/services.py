@@ -26,7 +26,7 @@ def run_ingest(settings: Settings, name: str) -> None:
     from ingest.dispatch import Dispatch
     from ingest.intake import Intake
     from ingest.service import Ingest, run
-    from models.registry import cards
+    from models.registry import served
 
     store, archive = _open(settings, "ingest")
     metrics.serve(settings.http_host, settings.metrics_port)
@@ -37,13 +37,13 @@ def run_ingest(settings: Settings, name: str) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    intake = Intake(settings, store, archive, cards())
+    intake = Intake(settings, store, archive, served(settings.models))
     run(Ingest(settings, store, intake, dispatch, name), stop)
 
 
 def run_worker(settings: Settings, device: str | None, lanes: Sequence[str] | None, name: str) -> None:
     """One worker: models loaded and warmed up, then Celery's solo pool until SIGTERM."""
-    from models.registry import cards
+    from models.registry import served
     from worker.diagnose import Diagnoser
     from worker.runtime import Runtime, choose_device, set_threads
     from worker.tasks import Heartbeat, consume, register
@@ -54,8 +54,9 @@ def run_worker(settings: Settings, device: str | None, lanes: Sequence[str] | No
     heartbeat = Heartbeat(settings, diagnoser, name)
     heartbeat.start()
     set_threads(settings.threads)
-    metrics.announce(card.name for card in cards())
-    runtime.load(cards())
+    cards = served(settings.models)
+    metrics.announce(card.name for card in cards)
+    runtime.load(cards)
     app = queue.celery_app(settings.redis, visibility_seconds=max(300.0, 2 * settings.lease_seconds))
     register(app, diagnoser)
     metrics.serve(settings.http_host, settings.metrics_port)

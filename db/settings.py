@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     )
     device: str = Field("auto", description="auto: CUDA where there is one, else CPU; or cpu, cuda:0, ...")
     threads: int = Field(0, ge=0, description="CPU threads of a worker; 0: all cores but none oversubscribed")
+    models: str = Field(
+        "", description="names of the models to serve, parted by commas; empty: every installed one"
+    )
     disk_low_bytes: int = Field(
         512 * 1024**2,
         ge=0,
