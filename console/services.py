@@ -50,19 +50,20 @@ def run_worker(settings: Settings, device: str | None, lanes: Sequence[str] | No
 
     store, archive = _open(settings, "worker")
     runtime = Runtime(choose_device(device or settings.device))
-    diagnoser = Diagnoser(settings, store, archive, runtime, name)
+    chosen = [lane for lane in queue.LANES if lane in (lanes or queue.LANES)]
+    app = queue.celery_app(settings.redis, visibility_seconds=max(300.0, 2 * settings.lease_seconds))
+    diagnoser = Diagnoser(settings, store, archive, runtime, name, lanes=chosen, enqueue=queue.sender(app))
     heartbeat = Heartbeat(settings, diagnoser, name)
     heartbeat.start()
     set_threads(settings.threads)
     cards = served(settings.models)
     metrics.announce(card.name for card in cards)
     runtime.load(cards)
-    app = queue.celery_app(settings.redis, visibility_seconds=max(300.0, 2 * settings.lease_seconds))
     register(app, diagnoser)
     metrics.serve(settings.http_host, settings.metrics_port)
     heartbeat.ready()
     try:
-        consume(app, name, lanes or queue.LANES)
+        consume(app, name, chosen)
     finally:
         heartbeat.stop()
 

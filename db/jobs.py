@@ -6,17 +6,33 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    TextClause,
+    and_,
+    case,
+    exists,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from db.ids import new_id
 from db.records import Diagnosis, FileState, Finding, JobState
 from db.store import Store, Writer
-from db.tables import Artifact, Evidence, File, Job, JobInput, Result
+from db.tables import WAITING, Artifact, Evidence, File, Job, JobInput, Result
 
-OPEN = (JobState.OWED, JobState.QUEUED)
 CONCLUDED = (JobState.DONE, JobState.ABSTAINED)
+Waiting = Row[str, str, str, str, str, int, datetime]  #: of _chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,16 +138,20 @@ def take_owed(store: Store, limit: int = 500) -> list[tuple[str, str]]:
 
 
 def _due(now: datetime) -> ColumnElement[bool]:
-    return and_(Job.state == JobState.OWED, or_(Job.not_before.is_(None), Job.not_before <= now))
+    return and_(Job.state == JobState.OWED, _due_time(now))
 
 
-def hint_lost(store: Store, after_seconds: float) -> list[tuple[str, str]]:
-    """Jobs that were hinted long ago and never claimed; call it only when the queue is empty."""
+def hint_lost(
+    store: Store, after_seconds: float, lanes: Sequence[str] | None = None
+) -> list[tuple[str, str]]:
+    """Jobs that were hinted long ago and never claimed; call it only for lanes whose queue is empty."""
     with store.read() as connection:
         limit = store.now() - timedelta(seconds=after_seconds)
         query = (
             select(Job.id, Job.lane).where(Job.state == JobState.QUEUED, Job.queued_at <= limit).limit(500)
         )
+        if lanes is not None:
+            query = query.where(Job.lane.in_(lanes))
         rows = [(r.id, r.lane) for r in connection.execute(query)]
     if rows:
         with store.write() as writer:
@@ -148,53 +168,97 @@ def hint_lost(store: Store, after_seconds: float) -> list[tuple[str, str]]:
     return rows
 
 
-def claim(store: Store, job_id: str, *, worker: str, lease_seconds: float, limit: int = 1) -> list[Claimed]:
-    """Claims a hinted job and up to `limit - 1` neighbours of the same model and lane, oldest first.
+def waiting(connection: Connection, limit: int) -> int:
+    """Jobs owed or queued, counted up to `limit`."""
+    some = select(literal_column("1")).select_from(Job).where(WAITING).limit(limit).subquery()
+    return int(connection.scalar(select(func.count()).select_from(some)) or 0)
 
+
+def claim(
+    store: Store, job_id: str, *, worker: str, lease_seconds: float, limit: int = 1,
+    lanes: Sequence[str] | None = None, yield_turn: bool = False,
+) -> list[Claimed]:  # fmt: skip
+    """Claims what is best to do now, prompted by a hinted job, with neighbours of its model and lane.
+
+    lanes: those served, most urgent first; None keeps to the hinted job's own lane. The first lane
+        with waiting work is served; with `yield_turn` it is instead the lane, of those behind it, whose
+        work waits longest, so that a stream of urgent work starves nobody.
+    limit: jobs at most. One that was tried before goes alone: were it to end the process, it ends no other's.
     Empty when the hint is late: the job is done, or in another worker's hands.
     """
     with store.read() as connection:
-        first = connection.execute(
-            select(Job.model, Job.lane, Job.weights_sha256, Job.model_version).where(
-                Job.id == job_id, Job.state.in_(OPEN)
-            )
-        ).one_or_none()
+        first = connection.execute(_chosen(Job.id == job_id, WAITING)).one_or_none()
+        if first is not None and lanes is not None:
+            first = _best(connection, lanes, yield_turn, first, store.now())
     if first is None:
         return []
+    alone = Job.id == first.id
     with store.write() as writer:
         query = (
             select(Job)
             .where(
-                Job.state.in_(OPEN), Job.model == first.model, Job.lane == first.lane,
+                WAITING, Job.model == first.model, Job.lane == first.lane,
                 Job.weights_sha256 == first.weights_sha256, Job.model_version == first.model_version,
-                or_(Job.not_before.is_(None), Job.not_before <= writer.now, Job.id == job_id),
+                or_(alone, and_(Job.attempts == 0, _due_time(writer.now))),
             )
-            .order_by(case((Job.id == job_id, 0), else_=1), Job.created_at)
-            .limit(limit)
+            .order_by(case((alone, 0), else_=1), Job.created_at)
+            .limit(1 if first.attempts else limit)
             .with_for_update(skip_locked=True)
         )  # fmt: skip
         rows = writer.connection.execute(query).all()
-        until = writer.now + timedelta(seconds=lease_seconds)
-        claimed = []
-        for row in rows:
-            token = new_id()
-            writer.connection.execute(
-                update(Job).where(Job.id == row.id).values(
-                    state=JobState.RUNNING, attempts=row.attempts + 1, token=token, worker=worker,
-                    lease_until=until, started_at=writer.now, not_before=None,
-                )
-            )  # fmt: skip
-            writer.audit(f"job:{row.id}", "job:claimed", attempt=row.attempts + 1)
-            claimed.append(
-                Claimed(
-                    id=row.id, token=token, model=row.model, version=row.model_version,
-                    weights_sha256=row.weights_sha256, lane=row.lane, attempts=row.attempts + 1,
-                    inputs=_inputs(writer, row.id),
-                    queued_seconds=(writer.now - row.created_at).total_seconds(),
-                    seen_at=_seen_at(writer, row.id) or row.created_at,
-                )
-            )  # fmt: skip
-    return claimed
+        return [_claimed(writer, row, worker, lease_seconds) for row in rows]
+
+
+def _chosen(*where: ColumnElement[bool] | TextClause) -> Select[str, str, str, str, str, int, datetime]:
+    return select(
+        Job.id, Job.model, Job.lane, Job.weights_sha256, Job.model_version, Job.attempts, Job.created_at
+    ).where(*where)
+
+
+def _best(
+    connection: Connection, lanes: Sequence[str], yield_turn: bool, hinted: Waiting, now: datetime
+) -> Waiting:
+    """The job to begin with: the hinted one when its lane is to be served, else that lane's oldest."""
+    found: list[Waiting] = []
+    for lane in lanes:
+        query = _chosen(WAITING, Job.lane == lane, _due_time(now)).order_by(Job.created_at).limit(1)
+        row = connection.execute(query).one_or_none()
+        if row is None:
+            continue
+        found.append(row)
+        if not yield_turn:
+            break
+    if not found:  # a retry that is not due yet, hinted all the same
+        return hinted
+    chosen = min(found[1:], key=lambda row: row.created_at) if found[1:] else found[0]
+    return hinted if hinted.lane == chosen.lane else chosen
+
+
+def _due_time(now: datetime) -> ColumnElement[bool]:
+    return or_(Job.not_before.is_(None), Job.not_before <= now)
+
+
+def _claimed(writer: Writer, row: Row[Any], worker: str, lease_seconds: float) -> Claimed:
+    token = new_id()
+    writer.connection.execute(
+        update(Job).where(Job.id == row.id).values(
+            state=JobState.RUNNING, attempts=row.attempts + 1, token=token, worker=worker,
+            lease_until=writer.now + timedelta(seconds=lease_seconds), started_at=writer.now, not_before=None,
+        )
+    )  # fmt: skip
+    writer.audit(f"job:{row.id}", "job:claimed", attempt=row.attempts + 1)
+    return Claimed(
+        id=row.id, token=token, model=row.model, version=row.model_version,
+        weights_sha256=row.weights_sha256, lane=row.lane, attempts=row.attempts + 1,
+        inputs=_inputs(writer, row.id), queued_seconds=(writer.now - row.created_at).total_seconds(),
+        seen_at=_seen_at(writer, row.id) or row.created_at,
+    )  # fmt: skip
+
+
+def is_waiting(store: Store, job_id: str) -> str | None:
+    """The lane of a job that still waits to be claimed, None when it does not."""
+    with store.read() as connection:
+        return connection.scalar(select(Job.lane).where(Job.id == job_id, WAITING))
 
 
 def _inputs(writer: Writer, job_id: str) -> tuple[Input, ...]:

@@ -73,6 +73,10 @@ class Settings(BaseSettings):
     batch_size: int = Field(
         8, gt=0, description="jobs one forward pass takes at most; a lone job never waits"
     )
+    lane_turn: int = Field(
+        4, ge=2,
+        description="of so many batches one goes to the longest waiting job of a less urgent lane",
+    )  # fmt: skip
     device: str = Field("auto", description="auto: CUDA where there is one, else CPU; or cpu, cuda:0, ...")
     threads: int = Field(0, ge=0, description="CPU threads of a worker; 0: all cores but none oversubscribed")
     models: str = Field(

@@ -37,20 +37,19 @@ class Dispatch:
         return count
 
     def reconcile(self) -> None:
-        """Takes dead workers' jobs back, and sends hints again that an empty queue has lost."""
+        """Takes dead workers' jobs back, and sends hints again that an empty lane has lost."""
         reaped = jobs.reap(self.store, self._max_attempts)
         if reaped:
             metrics.requeued.labels("lease-expired").inc(reaped)
             log.warning("leases_ended", jobs=reaped)
         try:
-            waiting = sum(queue.depth(self._client).values())
+            empty = [lane for lane, waiting in queue.depth(self._client).items() if waiting == 0]
         except Unavailable:
             return
-        if waiting == 0:
-            lost = jobs.hint_lost(self.store, self._resend_after)
-            if lost:
-                metrics.requeued.labels("lost-hint").inc(self._send(lost))
-                log.warning("hints_sent_again", jobs=len(lost))
+        lost = jobs.hint_lost(self.store, self._resend_after, empty) if empty else []
+        if lost:
+            metrics.requeued.labels("lost-hint").inc(self._send(lost))
+            log.warning("hints_sent_again", jobs=len(lost))
 
     def _send(self, rows: Iterable[tuple[str, str]]) -> int:
         sent = 0

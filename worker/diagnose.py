@@ -12,6 +12,7 @@ from db.archive import Archive
 from db.errors import Misconfigured, Rejected, Unavailable
 from db.jobs import Claimed, Conclusion
 from db.logs import get, place
+from db.queue import Enqueue
 from db.records import Diagnosis, JobState
 from db.settings import Settings
 from db.store import Store
@@ -38,33 +39,55 @@ class Diagnoser:
     """What a worker needs to answer hints."""
 
     def __init__(
-        self, settings: Settings, store: Store, archive: Archive, runtime: Runtime, name: str
-    ) -> None:
+        self, settings: Settings, store: Store, archive: Archive, runtime: Runtime, name: str,
+        *, lanes: Sequence[str] | None = None, enqueue: Enqueue | None = None,
+    ) -> None:  # fmt: skip
         self.settings = settings
         self.store = store
         self.archive = archive
         self.runtime = runtime
         self.name = name
+        self.lanes = lanes  #: those served, most urgent first; None: whatever is hinted
         self.held: set[str] = set()  #: tokens of the leases in hand; the heartbeat renews them
+        self._enqueue = enqueue
+        self._batches = 0
 
     def diagnose(self, job_id: str) -> int:
-        """Answers a hint: claims the job and its neighbours, reads them, commits. Returns how many.
+        """Answers a hint: claims what is best to do now, reads it, commits. Returns how many jobs.
 
-        A late hint finds nothing to claim and costs one look. Raises Unavailable when the database
-        cannot be reached; the lease then brings the jobs back.
+        A hint whose job was passed over for more urgent work goes back to the end of its lane, so that
+        every waiting job keeps a hint. A late hint finds nothing to claim and costs one look.
+        Raises Unavailable when the database cannot be reached; the lease then brings the jobs back.
         """
         claimed = jobs.claim(
             self.store, job_id, worker=self.name, lease_seconds=self.settings.lease_seconds,
-            limit=self.settings.batch_size,
+            limit=self.settings.batch_size, lanes=self.lanes, yield_turn=self._is_turn_of_others(),
         )  # fmt: skip
         if not claimed:
             return 0
+        self._batches += 1
+        if job_id not in {job.id for job in claimed}:
+            self._hint_again(job_id)
         self.held.update(job.token for job in claimed)
         try:
             self._read(claimed)
         finally:
             self.held.difference_update(job.token for job in claimed)
         return len(claimed)
+
+    def _is_turn_of_others(self) -> bool:
+        """Every `lane_turn`th batch is for the lanes that urgent work keeps waiting."""
+        return self._batches % self.settings.lane_turn == self.settings.lane_turn - 1
+
+    def _hint_again(self, job_id: str) -> None:
+        """Best effort: where it fails, the reconciler sends the hint once the lane is empty."""
+        lane = jobs.is_waiting(self.store, job_id)
+        if lane is None or self._enqueue is None:
+            return
+        try:
+            self._enqueue(job_id, lane)
+        except Unavailable as error:
+            log.warning("redis_unavailable", reason=str(error))
 
     def _read(self, claimed: Sequence[Claimed]) -> None:
         first = claimed[0]
