@@ -128,7 +128,7 @@ class Evidence(Base):
     study_uid: Mapped[str | None] = mapped_column(String(64))
     series_uid: Mapped[str | None] = mapped_column(String(64))
     facts: Mapped[dict[str, Any]] = mapped_column(JSON)
-    content: Mapped[str | None] = mapped_column(String(32))  #: keyed digest of pixels or words, without header
+    content: Mapped[str | None] = mapped_column(String(32))  #: keyed digest of pixels or words alone
     received_at: Mapped[datetime] = mapped_column(UtcDateTime)
     removed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  #: when retention removed the payload
     __table_args__ = (
