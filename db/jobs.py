@@ -29,7 +29,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from db.ids import new_id
 from db.records import Diagnosis, FileState, Finding, JobState
 from db.store import Store, Writer
-from db.tables import WAITING, Artifact, Evidence, File, Job, JobInput, Result
+from db.tables import WAITING, Artifact, Evidence, File, Job, JobInput, Result, SeriesRevision
 
 CONCLUDED = (JobState.DONE, JobState.ABSTAINED)
 Waiting = Row[str, str, str, str, str, int, datetime]  #: of _chosen
@@ -81,23 +81,34 @@ class Conclusion:
     seconds: Mapping[str, float] = field(default_factory=dict)  #: by stage
 
 
-def owe(writer: Writer, case_id: str, evidence_id: str, digest: str, owed: Sequence[Owed]) -> None:
-    """Records the jobs an input owes; one that exists already stays as it is."""
+def owe(
+    writer: Writer, case_id: str, evidence_ids: str | Sequence[str], digest: str, owed: Sequence[Owed],
+    revision_id: str | None = None,
+) -> int:  # fmt: skip
+    """Records the jobs an input owes, or a series revision's instances in order; returns how many are new.
+
+    One that exists already stays as it is.
+    """
     dialect = postgresql if writer.connection.dialect.name == "postgresql" else sqlite
+    inputs = [evidence_ids] if isinstance(evidence_ids, str) else list(evidence_ids)
+    new = 0
     for item in owed:
         job_id = new_id()
         row = {
             "id": job_id, "case_id": case_id, "input_digest": digest, "model": item.model,
             "model_version": item.version, "weights_sha256": item.weights_sha256, "lane": item.lane,
-            "state": JobState.OWED, "attempts": 0, "created_at": writer.now,
+            "state": JobState.OWED, "attempts": 0, "created_at": writer.now, "revision_id": revision_id,
         }  # fmt: skip
         done = writer.connection.execute(
             dialect.insert(Job).values(row).on_conflict_do_nothing().returning(Job.id)
         ).one_or_none()
         if done is None:
             continue
-        writer.connection.execute(insert(JobInput).values(job_id=job_id, position=0, evidence_id=evidence_id))
+        new += 1
+        rows = [{"job_id": job_id, "position": n, "evidence_id": e} for n, e in enumerate(inputs)]
+        writer.connection.execute(insert(JobInput), rows)
         writer.audit(f"job:{job_id}", "job:owed", model=item.model, version=item.version, case=case_id)
+    return new
 
 
 def unread(writer: Writer, case_id: str, evidence_id: str, series: str, reason: str) -> None:
@@ -314,7 +325,7 @@ def _conclude_one(writer: Writer, done: Conclusion) -> bool:
     )  # fmt: skip
     if changed.rowcount != 1:
         return False
-    _insert_results(writer, done.job.id, done.diagnosis)
+    _insert_results(writer, done.job.id, done.diagnosis, _lineage(writer, done.job.id))
     for name, digest in done.artifacts.items():
         writer.connection.execute(insert(Artifact).values(job_id=done.job.id, name=name, digest=digest))
     reason = (done.diagnosis.reason or "").partition(":")[0]
@@ -324,20 +335,72 @@ def _conclude_one(writer: Writer, done: Conclusion) -> bool:
     return True
 
 
-def _insert_results(writer: Writer, job_id: str, diagnosis: Diagnosis) -> None:
-    common: dict[str, object] = {"job_id": job_id, "status": "preliminary", "created_at": writer.now}
+@dataclass(frozen=True, kw_only=True)
+class _Lineage:
+    """How a job's results stand to those of the same series' other revisions."""
+
+    status: str = "preliminary"
+    partial: str | None = None  #: why the series was read although it was not whole
+    supersedes: str | None = None  #: the job of the revision before
+
+
+def _lineage(writer: Writer, job_id: str) -> _Lineage:
+    """Marks the results of the series' earlier revisions as superseded; a late one is born so."""
+    mine = writer.connection.execute(
+        select(Job.model, SeriesRevision.series_id, SeriesRevision.number, SeriesRevision.state,
+               SeriesRevision.reason)
+        .join(SeriesRevision, SeriesRevision.id == Job.revision_id)
+        .where(Job.id == job_id)
+    ).one_or_none()  # fmt: skip
+    if mine is None:
+        return _Lineage()
+    others = writer.connection.execute(
+        select(Job.id, SeriesRevision.number)
+        .join(SeriesRevision, SeriesRevision.id == Job.revision_id)
+        .where(
+            SeriesRevision.series_id == mine.series_id, Job.model == mine.model, Job.id != job_id,
+            Job.state.in_(CONCLUDED),
+        )
+        .order_by(SeriesRevision.number)
+    ).all()  # fmt: skip
+    older = [row.id for row in others if row.number < mine.number]
+    superseded = any(row.number > mine.number for row in others)
+    changed = writer.connection.execute(
+        update(Result)
+        .where(Result.job_id.in_(older), Result.status == "preliminary")
+        .values(status="superseded")
+        .returning(Result.job_id)
+    )
+    for earlier in sorted({row.job_id for row in changed}):
+        writer.audit(f"job:{earlier}", "job:superseded", by=job_id)
+    return _Lineage(
+        status="superseded" if superseded else "preliminary",
+        partial=mine.reason if mine.state == "partial" else None,
+        supersedes=older[-1] if older else None,
+    )
+
+
+def _insert_results(
+    writer: Writer, job_id: str, diagnosis: Diagnosis, lineage: _Lineage | None = None
+) -> None:
+    lineage = lineage or _Lineage()
+    flag = {"partial": lineage.partial} if lineage.partial else {}
+    common: dict[str, object] = {
+        "job_id": job_id, "status": lineage.status, "created_at": writer.now, "partial": bool(flag),
+        "supersedes": lineage.supersedes,
+    }  # fmt: skip
     if diagnosis.abstained or not diagnosis.findings:
         row = {
             "id": f"{job_id}-0",
             "position": 0,
             "abstained": True,
             "reason": diagnosis.reason,
-            "evidence": {},
+            "evidence": flag,
         }
         writer.connection.execute(insert(Result).values({**common, **row}))
         return
     rows = [
-        {**common, **_columns(f), "id": f"{job_id}-{n}", "position": n}
+        {**common, **_columns(f), "evidence": {**f.evidence, **flag}, "id": f"{job_id}-{n}", "position": n}
         for n, f in enumerate(diagnosis.findings)
     ]
     writer.connection.execute(insert(Result), rows)
@@ -349,7 +412,6 @@ def _columns(finding: Finding) -> dict[str, object]:
         "positive": finding.positive, "probability": finding.probability, "threshold": finding.threshold,
         "value": finding.value, "unit": finding.unit, "laterality": finding.laterality, "site": finding.site,
         "qualifier": finding.qualifier, "abstained": finding.abstained, "reason": finding.reason,
-        "evidence": dict(finding.evidence),
     }  # fmt: skip
 
 
