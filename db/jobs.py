@@ -417,20 +417,28 @@ def _columns(finding: Finding) -> dict[str, object]:
 
 def _settle_files(writer: Writer, job_id: str) -> None:
     """Files of a job's inputs are done once every job of theirs is concluded."""
-    inputs = select(JobInput.evidence_id).where(JobInput.job_id == job_id)
+    settle_files(
+        writer, writer.connection.scalars(select(JobInput.evidence_id).where(JobInput.job_id == job_id))
+    )
+
+
+def settle_files(writer: Writer, evidence_ids: Iterable[str]) -> None:
+    """Files of these inputs that are read and owe nothing more are done."""
+    ids = list(evidence_ids)
     unfinished = exists(
         select(Job.id)
         .join(JobInput, JobInput.job_id == Job.id)
         .where(JobInput.evidence_id == File.evidence_id, Job.state.not_in(CONCLUDED))
     )
-    done = writer.connection.execute(
-        update(File)
-        .where(File.evidence_id.in_(inputs), File.state == FileState.READY, ~unfinished)
-        .values(state=FileState.DONE, changed_at=writer.now)
-        .returning(File.id)
-    )
-    for (file_id,) in done.all():
-        writer.audit(f"file:{file_id}", "file:done")
+    for start in range(0, len(ids), 500):
+        done = writer.connection.execute(
+            update(File)
+            .where(File.evidence_id.in_(ids[start : start + 500]), File.state == FileState.READY, ~unfinished)
+            .values(state=FileState.DONE, changed_at=writer.now)
+            .returning(File.id)
+        )
+        for (file_id,) in done.all():
+            writer.audit(f"file:{file_id}", "file:done")
 
 
 def give_back(
