@@ -56,6 +56,12 @@ class Settings(BaseSettings):
     truncated_after_seconds: float = Field(
         60.0, gt=0, description="seconds without growth after which an incomplete file is quarantined"
     )
+    rules_file: Path | None = Field(
+        None, description="routing rules (docs/rules.md); default <home>/rules.toml where there is one"
+    )
+    site: str = Field(
+        "", max_length=64, description="this installation's site, as rules match it; a folder site=NAME wins"
+    )
     file_max_bytes: int = Field(2 * 1024**3, gt=0, description="bytes; larger files are quarantined unread")
     note_max_bytes: int = Field(1_000_000, gt=0, description="bytes; a longer note is quarantined unread")
     intake_batch: int = Field(64, gt=0, description="files recorded in one transaction: groups the syncs")
@@ -98,6 +104,11 @@ class Settings(BaseSettings):
     def master_key(self) -> Path:
         """Where the master key lies."""
         return self.key_file or self.home / "keys" / "master.key"
+
+    @property
+    def rules(self) -> Path:
+        """Where the routing rules stand, if there are any."""
+        return self.rules_file or self.home / "rules.toml"
 
     @property
     def database(self) -> str:

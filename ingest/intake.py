@@ -19,8 +19,10 @@ from db.logs import get, place
 from db.records import Evidence, FileState
 from db.settings import Settings
 from db.store import Store, Writer
-from ingest import identify, quarantine, routing
+from ingest import identify, quarantine, routing, rules
 from ingest.readers import note
+from ingest.rulebook import RuleBook
+from ingest.rules import Decision
 from models.card import ModelCard
 
 log = get("ingest")
@@ -53,6 +55,7 @@ class Read:
     evidence: Evidence | None = None
     owed: tuple[Owed, ...] = ()
     unread: str | None = None
+    decision: Decision | None = None  #: the routing rules' word; None without a rules file
     refusal: Rejected | None = None
     stage: str = "read"
 
@@ -69,6 +72,7 @@ class Intake:
         self.cards = cards
         self.inbox = settings.folder("inbox")
         self.work = work_folder(settings)
+        self.rulebook = RuleBook(settings, store, cards)
 
     def claim(self, file_id: str, name: str, sidecar: tuple[str, str] | None = None) -> Claimed | None:
         """Renames a file (and its sidecar, as (id, name)) into the work area; None when it is gone.
@@ -165,8 +169,19 @@ class Intake:
             return self._refuse(file, size, fault)
         with metrics.stage("archive"):
             digest = self.archive.put(file.work)
-        owed, unread = routing.owed(evidence, self.cards)
-        return Read(file=file, digest=digest, size=size, evidence=evidence, owed=tuple(owed), unread=unread)
+        decision = self._decide(evidence, file.name)
+        owed, unread = routing.owed(evidence, self.cards, decision)
+        return Read(
+            file=file, digest=digest, size=size, evidence=evidence, owed=tuple(owed), unread=unread,
+            decision=decision,
+        )  # fmt: skip
+
+    def _decide(self, evidence: Evidence, name: str) -> Decision | None:
+        """Which rule fires, where there are rules."""
+        in_force = self.rulebook.current()
+        if not in_force.digest:
+            return None
+        return in_force.decide(rules.subject(evidence, name, self.settings.site))
 
     def _evidence(self, file: Claimed) -> Evidence:
         path = PurePosixPath(file.name)
@@ -215,6 +230,8 @@ class Intake:
             except Rejected as why:
                 refusal = why
                 self._refuse(read.file, read.size, why, "record")
+            else:
+                _note_decision(writer, read)
         if refusal is not None:
             ledger.conclude(
                 writer, read.file.id, FileState.QUARANTINED, reason=refusal.code, sentence=refusal.sentence,
@@ -234,6 +251,16 @@ class Intake:
         read.file.sidecar.unlink(missing_ok=True)
         reason = read.refusal.code if read.refusal else None
         log.info("file_taken", file=read.file.id, state=state.value, bytes=read.size, reason=reason)
+
+
+def _note_decision(writer: Writer, read: Read) -> None:
+    """Which rule decided, and why those before it did not, beside the record of the file."""
+    decision = read.decision
+    if decision is not None:
+        writer.audit(
+            f"file:{read.file.id}", "file:routed", rule=decision.rule, lane=decision.lane,
+            policy=decision.policy, models=[owed.model for owed in read.owed], earlier=dict(decision.earlier),
+        )  # fmt: skip
 
 
 def work_folder(settings: Settings) -> Path:
