@@ -34,6 +34,15 @@ class Instance:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Routed:
+    """What the routing rules say of a series, kept until it is decided; None where they say nothing."""
+
+    policy: str | None = None  #: wait, partial, quarantine
+    lane: str | None = None
+    models: Sequence[str] | None = None  #: the models that may read it; None: any that asks for it
+
+
+@dataclass(frozen=True, kw_only=True)
 class Open:
     """A series or study that waits for its decision, with all that has come of it."""
 
@@ -47,20 +56,24 @@ class Open:
     declared: bool
     promise: Promise | None
     reason: str | None  #: of the last decision
+    routed: Routed = Routed()
 
 
-def arrive(writer: Writer, case_id: str, evidence: Evidence) -> None:
+def arrive(writer: Writer, case_id: str, evidence: Evidence, routed: Routed | None = None) -> None:
     """Counts a new instance into its series and study, which wait (again) to be whole."""
     uids = {"study_uid": evidence.study_uid, "series_uid": evidence.series_uid}
     if evidence.series_uid:
-        _arrive(writer, Series, case_id, uids, {"revision": 0})
+        word = routed or Routed()
+        models = None if word.models is None else sorted(word.models)
+        rules: dict[str, object] = {"policy": word.policy, "lane": word.lane, "models": models}
+        _arrive(writer, Series, case_id, uids, {"revision": 0}, rules)
     if evidence.study_uid:
-        _arrive(writer, Study, case_id, {"study_uid": evidence.study_uid}, {})
+        _arrive(writer, Study, case_id, {"study_uid": evidence.study_uid}, {}, {})
 
 
 def _arrive(
     writer: Writer, table: type[Series] | type[Study], case_id: str, uids: dict[str, str],
-    more: dict[str, object],
+    more: dict[str, object], rules: dict[str, object],
 ) -> None:  # fmt: skip
     dialect = postgresql if writer.connection.dialect.name == "postgresql" else sqlite
     key = "series_uid" if table is Series else "study_uid"
@@ -70,14 +83,14 @@ def _arrive(
     if before is not None and before.state != Whole.WAITING:
         writer.audit(f"{table.__tablename__}:{before.id}", f"{key[:-4]}:late", was=before.state)
     clock = {"last_at": writer.now, "check_at": writer.now, "forced_at": None, "declared_at": None}
-    row = {"id": new_id(), "case_id": case_id, **uids, **more, **clock, "instances": 1,
+    row = {"id": new_id(), "case_id": case_id, **uids, **more, **rules, **clock, "instances": 1,
            "state": Whole.WAITING, "created_at": writer.now}  # fmt: skip
     writer.connection.execute(
         dialect.insert(table)
         .values(row)
         .on_conflict_do_update(
             index_elements=["case_id", key],
-            set_={**clock, "instances": table.instances + 1, "state": Whole.WAITING},
+            set_={**clock, **rules, "instances": table.instances + 1, "state": Whole.WAITING},
         )
     )
 
@@ -107,6 +120,7 @@ def _opened(connection: Connection, table: type[Series] | type[Study], row: Any)
         ),
         forced=row.forced_at is not None, declared=row.declared_at is not None,
         promise=promise(connection, *members), reason=row.reason,
+        routed=Routed(policy=row.policy, lane=row.lane, models=row.models) if table is Series else Routed(),
     )  # fmt: skip
 
 

@@ -184,7 +184,9 @@ class Series(Base):
     instances: Mapped[int] = mapped_column(Integer)
     state: Mapped[str] = mapped_column(String(16))  #: waiting, complete, partial, quarantined
     reason: Mapped[str | None] = mapped_column(Text)  #: "code: sentence" of the last decision
-    policy: Mapped[str | None] = mapped_column(String(16))  #: in force at that decision
+    policy: Mapped[str | None] = mapped_column(String(16))  #: the rules' word for its newest instance
+    lane: Mapped[str | None] = mapped_column(String(16))  #: likewise
+    models: Mapped[list[str] | None] = mapped_column(JSON)  #: likewise; null: any that asks for it
     revision: Mapped[int] = mapped_column(Integer)  #: number of the newest revision, 0 before the first
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     last_at: Mapped[datetime] = mapped_column(UtcDateTime)  #: when its last instance came

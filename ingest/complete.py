@@ -50,7 +50,7 @@ class Slice:
         """From the facts of an input."""
         return cls(
             number=facts.get("instance_number"), position_mm=facts.get("slice_position_mm"),
-            plane=str(facts.get("image_orientation") or ""), frames=facts.get("frames") or 1,
+            plane=_plane(str(facts.get("image_orientation") or "")), frames=facts.get("frames") or 1,
             localizer="LOCALIZER" in str(facts.get("image_type") or ""),
             acquisition=facts.get("acquisition_number"), in_acquisition=facts.get("images_in_acquisition"),
             in_series=max(facts.get("series_instances") or 0, facts.get("concatenation_total") or 0) or None,
@@ -238,6 +238,13 @@ def _study_lack(facts: StudyFacts) -> str | None:
 
 def _of(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 or noun == "series" else f"{count} {noun}s"
+
+
+def _plane(orientation: str) -> str:
+    """Direction cosines to two places: scanners jitter in the fourth."""
+    return "\\".join(
+        f"{float(part) + 0.0:.2f}".replace("-0.00", "0.00") for part in orientation.split("\\") if part
+    )
 
 
 # ── required series ───────────────────────────────────────────────────────────────────────────────

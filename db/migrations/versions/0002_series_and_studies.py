@@ -116,6 +116,8 @@ def _series() -> None:
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("policy", sa.String(length=16), nullable=True),
+        sa.Column("lane", sa.String(length=16), nullable=True),
+        sa.Column("models", sa.JSON(), nullable=True),
         sa.Column("revision", sa.Integer(), nullable=False),
         *_times(),
         sa.ForeignKeyConstraint(["case_id"], ["cases.id"], name=op.f("fk_series_case_id_cases")),
