@@ -93,6 +93,14 @@ class Settings(BaseSettings):
         ge=0,
         description="bytes free below which intake stops claiming and files wait in the inbox",
     )
+    disk_resume_bytes: int = Field(
+        768 * 1024**2, ge=0,
+        description="bytes free from which intake claims again; above disk_low_bytes, lest it flap",
+    )  # fmt: skip
+    queue_limit: int = Field(
+        20_000, ge=0,
+        description="jobs waiting from which intake stops claiming, until a tenth are read; 0: no limit",
+    )  # fmt: skip
 
     def folder(self, name: str) -> Path:
         """A folder of the home by its name in FOLDERS."""

@@ -100,7 +100,7 @@ class Rule(_Strict):
     match: Match = Match()
     models: Literal["all", "none"] | Annotated[list[str], Field(min_length=1)] = "all"
     lane: Literal["stat", "routine", "off-peak"] = "routine"
-    policy: str = Field("wait", pattern=r"^[a-z][a-z-]{0,23}$")  #: of completeness
+    policy: Literal["wait", "partial", "quarantine"] = "wait"  #: for what is incomplete
 
 
 class _File(_Strict):

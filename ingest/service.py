@@ -20,6 +20,7 @@ from db.store import Store
 from ingest import identify
 from ingest.dispatch import Dispatch
 from ingest.intake import Claimed, Intake
+from ingest.pressure import Pressure
 from ingest.readers import note
 from ingest.watch import Events, Inbox, Settled
 
@@ -44,6 +45,7 @@ class Ingest:
         self.ids: dict[str, str] = {}  #: path below the inbox -> ledger id
         self.held: list[Claimed] = []  #: claimed, and not recorded because the world was at fault
         self.state = "starting"
+        self._pressure = Pressure(settings)
         self._next_scan = 0.0
         self._next_relay = 0.0
         self._next_beat = 0.0
@@ -108,17 +110,26 @@ class Ingest:
         """Claims, reads and records settled files, a batch a transaction; returns how many."""
         settled, gone = self.inbox.settled(now)
         self._withdraw([self.ids.pop(name) for name in gone if name in self.ids])
-        self.state = "ready" if self._has_room() else "waiting: disk"
-        if self.state != "ready":
-            return 0
         count = 0
         for start in range(0, len(settled), self.settings.intake_batch):
+            if self._must_wait():
+                return count
             for item in settled[start : start + self.settings.intake_batch]:
                 claimed = self._claim(item, now)
                 if claimed is not None:
                     self.held.append(claimed)
             count += self._process()
-        return count + self._process()
+        return count if self._must_wait() else count + self._process()
+
+    def _must_wait(self) -> bool:
+        """Is the disk or the queue too full to take more? Whoever asks for the state is told at once."""
+        with self.store.read() as connection:
+            waits = self._pressure.look(shutil.disk_usage(self.settings.home).free, connection)
+        state = f"waiting: {waits}" if waits else "ready"
+        if state != self.state:
+            log.info("intake_state", state=state)
+            self.state, self._next_beat = state, 0.0
+        return waits is not None
 
     def _process(self) -> int:
         if not self.held:
@@ -126,9 +137,6 @@ class Ingest:
         states = self.intake.process(self.held)
         self.held.clear()
         return len(states)
-
-    def _has_room(self) -> bool:
-        return shutil.disk_usage(self.settings.home).free >= self.settings.disk_low_bytes
 
     def _claim(self, item: Settled, now: float) -> Claimed | None:
         """Claims a settled file, unless it is still incomplete or waits for its companion."""
