@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from db import metrics, queue
 from db.archive import Archive
+from db.leases import LeaseWatch
 from db.logs import configure
 from db.settings import Settings
 from db.store import Store, migrate, open_store
@@ -33,6 +34,7 @@ def run_ingest(settings: Settings, name: str) -> None:
     dispatch = Dispatch(
         store, queue.connect(settings.redis), queue.sender(queue.celery_app(settings.redis)),
         resend_after_seconds=settings.resend_after_seconds, max_attempts=settings.max_attempts,
+        watch=LeaseWatch(settings.lease_seconds, settings.heartbeat_seconds),
     )  # fmt: skip
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

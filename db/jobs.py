@@ -27,11 +27,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from db.ids import new_id
+from db.leases import LeaseWatch
 from db.records import Diagnosis, FileState, Finding, JobState
 from db.store import Store, Writer
 from db.tables import WAITING, Artifact, Evidence, File, Job, JobInput, Result, SeriesRevision
 
 CONCLUDED = (JobState.DONE, JobState.ABSTAINED)
+LONGEST_DELAY = timedelta(minutes=10)  #: of a retry
 Waiting = Row[str, str, str, str, str, int, datetime]  #: of _chosen
 
 
@@ -159,7 +161,9 @@ def hint_lost(
     with store.read() as connection:
         limit = store.now() - timedelta(seconds=after_seconds)
         query = (
-            select(Job.id, Job.lane).where(Job.state == JobState.QUEUED, Job.queued_at <= limit).limit(500)
+            select(Job.id, Job.lane)
+            .where(Job.state == JobState.QUEUED, or_(Job.queued_at <= limit, Job.queued_at > store.now()))
+            .limit(500)
         )
         if lanes is not None:
             query = query.where(Job.lane.in_(lanes))
@@ -246,7 +250,8 @@ def _best(
 
 
 def _due_time(now: datetime) -> ColumnElement[bool]:
-    return or_(Job.not_before.is_(None), Job.not_before <= now)
+    # a delay longer than any we set: the clock was put back since
+    return or_(Job.not_before.is_(None), Job.not_before <= now, Job.not_before > now + LONGEST_DELAY)
 
 
 def _claimed(writer: Writer, row: Row[Any], worker: str, lease_seconds: float) -> Claimed:
@@ -470,13 +475,18 @@ def give_back(
     return state
 
 
-def reap(store: Store, max_attempts: int) -> int:
-    """Takes jobs back whose lease ended (their worker died); returns how many."""
+def reap(store: Store, max_attempts: int, watch: LeaseWatch | None = None) -> int:
+    """Takes jobs back whose lease ended (their worker died); returns how many.
+
+    watch: tells which have ended; without it the wall clock alone does.
+    """
     with store.read() as connection:
-        query = select(Job.id, Job.attempts, Job.token).where(
-            Job.state == JobState.RUNNING, Job.lease_until < store.now()
-        )
-        rows = connection.execute(query).all()
+        query = select(Job.id, Job.attempts, Job.token, Job.lease_until)
+        rows = connection.execute(query.where(Job.state == JobState.RUNNING)).all()
+    now = store.now()
+    held = [(row.token, row.lease_until) for row in rows]
+    ended = {t for t, until in held if until < now} if watch is None else watch.ended(held, now)
+    rows = [row for row in rows if row.token in ended]
     if not rows:
         return 0
     taken = 0
@@ -487,7 +497,7 @@ def reap(store: Store, max_attempts: int) -> int:
                 update(Job)
                 .where(
                     Job.id == row.id, Job.token == row.token, Job.state == JobState.RUNNING,
-                    Job.lease_until < writer.now,
+                    Job.lease_until == row.lease_until,
                 )
                 .values(
                     state=JobState.FAILED if failed else JobState.OWED, token=None, lease_until=None,

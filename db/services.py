@@ -38,10 +38,12 @@ def gone(store: Store, name: str) -> None:
 
 def alive(store: Store, connection: Connection, fresh_seconds: float) -> dict[str, dict[str, object]]:
     """Each service by name with state, pid and detail; state is `lost` when its last beat is too old."""
-    limit = store.now() - timedelta(seconds=fresh_seconds)
+    now, fresh = store.now(), timedelta(seconds=fresh_seconds)
+    limit, latest = now - fresh, now + fresh
     return {
         s.name: {
-            "state": s.state if s.heartbeat_at >= limit else "lost",
+            # a beat from the future was left by a clock that has been put back since
+            "state": s.state if limit <= s.heartbeat_at <= latest else "lost",
             "pid": s.pid,
             "heartbeat_at": s.heartbeat_at.isoformat(timespec="seconds"),
             **s.detail,

@@ -8,6 +8,7 @@ from redis import Redis
 
 from db import jobs, metrics, queue
 from db.errors import Unavailable
+from db.leases import LeaseWatch
 from db.logs import get
 from db.queue import Enqueue
 from db.store import Store
@@ -19,13 +20,15 @@ class Dispatch:
     """Hints jobs to the workers. Every step may happen twice: leases decide who works."""
 
     def __init__(
-        self, store: Store, client: Redis, enqueue: Enqueue, *, resend_after_seconds: float, max_attempts: int
-    ) -> None:
+        self, store: Store, client: Redis, enqueue: Enqueue, *, resend_after_seconds: float, max_attempts: int,
+        watch: LeaseWatch | None = None,
+    ) -> None:  # fmt: skip
         self.store = store
         self._client = client
         self._enqueue = enqueue
         self._resend_after = resend_after_seconds
         self._max_attempts = max_attempts
+        self._watch = watch
 
     def relay(self) -> int:
         """Hints every owed job; returns how many. Nothing is marked while Redis is away."""
@@ -38,7 +41,7 @@ class Dispatch:
 
     def reconcile(self) -> None:
         """Takes dead workers' jobs back, and sends hints again that an empty lane has lost."""
-        reaped = jobs.reap(self.store, self._max_attempts)
+        reaped = jobs.reap(self.store, self._max_attempts, self._watch)
         if reaped:
             metrics.requeued.labels("lease-expired").inc(reaped)
             log.warning("leases_ended", jobs=reaped)

@@ -78,14 +78,15 @@ class Heartbeat:
             self.beat()
 
     def beat(self) -> None:
-        """One sign of life; a database that is away for a moment does not end the thread."""
+        """One sign of life; whatever befalls it must not end the thread, on which the leases depend."""
         store, runtime = self._diagnoser.store, self._diagnoser.runtime
         try:
             renew(store, list(self._diagnoser.held), self._settings.lease_seconds)
             detail = {"device": runtime.device, "models": sorted(runtime.models), "refused": runtime.refused}
             services.beat(store, self._name, self.state, detail)
-        except WetreadError as error:
-            log.warning("heartbeat_missed", reason=str(error))
+        except Exception as error:  # noqa: BLE001
+            reason = str(error) if isinstance(error, WetreadError) else place(error)
+            log.warning("heartbeat_missed", reason=reason)
 
 
 def consume(app: Celery, name: str, lanes: Sequence[str]) -> None:
