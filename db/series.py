@@ -166,10 +166,10 @@ def _code(reason: str) -> str:
     return reason.partition(":")[0]
 
 
-def revise(writer: Writer, item: Open, ordered: Sequence[Instance], owed: Sequence[Owed]) -> None:
+def revise(writer: Writer, item: Open, ordered: Sequence[Instance], owed: Sequence[Owed]) -> list[str]:
     """The instances decided on, in slice order, become the series' next revision, which owes its readings.
 
-    The same set again makes none.
+    The same set again makes none. Returns the files that this takes out of quarantine.
     """
     row = writer.connection.execute(select(Series).where(Series.id == item.id)).one()
     digest = hashlib.sha256("\n".join(["series", *(i.digest for i in ordered)]).encode()).hexdigest()
@@ -197,36 +197,43 @@ def revise(writer: Writer, item: Open, ordered: Sequence[Instance], owed: Sequen
             supersedes=latest.id if latest else None,
         )  # fmt: skip
     new = jobs.owe(writer, item.case_id, ids, digest, owed, revision_id) if ids else 0
-    _move_files(writer, item, (FileState.QUARANTINED,), FileState.READY, None)
+    back = _move_files(writer, item, (FileState.QUARANTINED,), FileState.READY, None)
     if new:
         _move_files(writer, item, (FileState.DONE,), FileState.READY, None)
     else:
         jobs.settle_files(writer, ids)
+    return [file_id for file_id, _ in back]
 
 
-def set_aside(writer: Writer, item: Open, sentence: str) -> list[str]:
-    """Files of a series that is not read for lack of the rest, and that nothing else reads. Their ids."""
+def set_aside(writer: Writer, item: Open, sentence: str) -> list[tuple[str, str]]:
+    """Quarantines the files of a series that is not read for lack of the rest, and that nothing else reads.
+
+    Returns them as (file, evidence).
+    """
     return _move_files(writer, item, (FileState.READY,), FileState.QUARANTINED, sentence)
 
 
 def _move_files(
     writer: Writer, item: Open, states: Sequence[FileState], to: FileState, sentence: str | None
-) -> list[str]:
-    ids = select(EvidenceRow.id).where(
-        EvidenceRow.case_id == item.case_id,
-        EvidenceRow.id.in_([i.evidence_id for i in item.instances][:30_000]),
-    )
-    query = update(File).where(File.evidence_id.in_(ids), File.state.in_(states))
-    if to is FileState.QUARANTINED:
-        query = query.where(~exists(select(JobInput.job_id).where(JobInput.evidence_id == File.evidence_id)))
-    if FileState.QUARANTINED in states:
-        query = query.where(File.reason == INCOMPLETE)
+) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
     reason = INCOMPLETE if to is FileState.QUARANTINED else None
-    moved = writer.connection.execute(
-        query.values(state=to, reason=reason, sentence=sentence, changed_at=writer.now).returning(File.id)
-    )
-    found = [row.id for row in moved]
-    for file_id in found:
+    ids = [i.evidence_id for i in item.instances]
+    for start in range(0, len(ids), 500):
+        query = update(File).where(File.evidence_id.in_(ids[start : start + 500]), File.state.in_(states))
+        if to is FileState.QUARANTINED:
+            query = query.where(
+                ~exists(select(JobInput.job_id).where(JobInput.evidence_id == File.evidence_id))
+            )
+        if FileState.QUARANTINED in states:
+            query = query.where(File.reason == INCOMPLETE)
+        moved = writer.connection.execute(
+            query.values(state=to, reason=reason, sentence=sentence, changed_at=writer.now).returning(
+                File.id, File.evidence_id
+            )
+        )
+        found += [(file_id, str(evidence_id)) for file_id, evidence_id in moved]
+    for file_id, _ in found:
         detail = {"reason": reason} if reason else {}
         writer.audit(f"file:{file_id}", f"file:{to}", **detail)
     return found
@@ -303,12 +310,10 @@ def _touch(writer: Writer, *files: Any, values: dict[str, object]) -> None:
         )
 
 
-def study_series(connection: Connection, study: Open) -> dict[str, tuple[str, str]]:
-    """The study's series by UID, each with its (state, reason)."""
-    query = select(Series.series_uid, Series.state, Series.reason).where(
-        Series.case_id == study.case_id, Series.study_uid == study.study_uid
-    )
-    return {uid: (state, reason or "") for uid, state, reason in connection.execute(query)}
+def study_series(connection: Connection, study: Open) -> list[str]:
+    """The states of the study's series."""
+    query = select(Series.state).where(Series.case_id == study.case_id, Series.study_uid == study.study_uid)
+    return list(connection.scalars(query))
 
 
 def wake_study(writer: Writer, series: Open) -> None:
@@ -322,8 +327,8 @@ def wake_study(writer: Writer, series: Open) -> None:
     )
 
 
-def release(store: Store, file_id: str) -> bool:
-    """Sends a quarantined series round again by one of its files; False when the file is of none."""
+def release(store: Store, file_id: str) -> list[str]:
+    """Sends a quarantined series round again by one of its files; its files' ids, none if it is of none."""
     with store.write() as writer:
         row = writer.connection.execute(
             select(EvidenceRow.case_id, EvidenceRow.series_uid)
@@ -331,7 +336,7 @@ def release(store: Store, file_id: str) -> bool:
             .where(File.id == file_id, File.state == FileState.QUARANTINED, File.reason == INCOMPLETE)
         ).one_or_none()
         if row is None:
-            return False
+            return []
         series = writer.connection.execute(
             update(Series)
             .where(Series.case_id == row.case_id, Series.series_uid == row.series_uid)
@@ -349,7 +354,8 @@ def release(store: Store, file_id: str) -> bool:
             .values(state=FileState.READY, reason=None, sentence=None, changed_at=writer.now)
             .returning(File.id)
         )
-        for (one,) in moved.all():
+        found = [one for (one,) in moved.all()]
+        for one in found:
             writer.audit(f"file:{one}", "file:released")
         writer.audit(f"series:{series.id}", "series:released")
-    return True
+    return found

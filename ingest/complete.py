@@ -20,6 +20,7 @@ from db.manifests import Promise
 from db.records import Whole
 
 Policy = Literal["wait", "partial", "quarantine"]
+POLICIES: tuple[Policy, ...] = ("wait", "partial", "quarantine")
 GAP = 1.5  #: a step along the normal this many times the usual one means that a slice lacks
 FEWEST = 4  #: positions that tell what the usual step is
 
@@ -90,6 +91,14 @@ class Decision:
     state: Whole
     reason: str  #: "code: sentence"
     again: datetime | None = field(default=None, compare=False)  #: when to look again, while it waits
+
+
+def policy(word: str) -> Policy:
+    """A policy by its name. Raises Misconfigured for another word."""
+    for known in POLICIES:
+        if word == known:
+            return known
+    raise Misconfigured(f"completeness policy {word!r}: expected one of {', '.join(POLICIES)}")
 
 
 def decide(facts: SeriesFacts, now: datetime, policy: Policy, waits: Waits) -> Decision:

@@ -17,6 +17,7 @@ from db.errors import Misconfigured, Rejected, Unavailable
 from db.jobs import Owed
 from db.logs import get, place
 from db.records import Evidence, FileState
+from db.series import Routed
 from db.settings import Settings
 from db.store import Store, Writer
 from ingest import identify, quarantine, routing, rules
@@ -225,7 +226,8 @@ class Intake:
             try:
                 state = ledger.accept(
                     writer, read.file.id, read.evidence, digest=read.digest, size=read.size, owed=read.owed,
-                    unread=read.unread,
+                    unread=read.unread, awaits_series=not read.owed and read.unread is None,
+                    routed=_routed(read.decision),
                 )  # fmt: skip
             except Rejected as why:
                 refusal = why
@@ -251,6 +253,13 @@ class Intake:
         read.file.sidecar.unlink(missing_ok=True)
         reason = read.refusal.code if read.refusal else None
         log.info("file_taken", file=read.file.id, state=state.value, bytes=read.size, reason=reason)
+
+
+def _routed(decision: Decision | None) -> Routed | None:
+    if decision is None:
+        return None
+    policy = None if decision.rule == rules.DEFAULT else decision.policy  # else the setting's
+    return Routed(policy=policy, lane=decision.lane, models=decision.models)
 
 
 def _note_decision(writer: Writer, read: Read) -> None:

@@ -18,6 +18,7 @@ from db.records import FileState
 from db.settings import Settings
 from db.store import Store
 from ingest import identify
+from ingest.assembly import Assembly
 from ingest.dispatch import Dispatch
 from ingest.intake import Claimed, Intake
 from ingest.pressure import Pressure
@@ -41,6 +42,7 @@ class Ingest:
         self.dispatch = dispatch
         self.name = name
         self.clock = clock
+        self.assembly = Assembly(settings, store, intake.cards)
         self.inbox = Inbox(settings.folder("inbox"), settings.settle_seconds)
         self.ids: dict[str, str] = {}  #: path below the inbox -> ledger id
         self.held: list[Claimed] = []  #: claimed, and not recorded because the world was at fault
@@ -80,6 +82,8 @@ class Ingest:
                 self._enter(*self.inbox.scan(now))
             self._next_scan = self.clock() + self.settings.scan_seconds
         took = self._take(now)
+        if now >= self._next_relay:
+            self.assembly.look()
         if took or now >= self._next_relay:
             self.dispatch.relay()
         if now >= self._next_relay:
