@@ -81,7 +81,7 @@ def _arrive(
         select(table.id, table.state).where(table.case_id == case_id, getattr(table, key) == uids[key])
     ).one_or_none()
     if before is not None and before.state != Whole.WAITING:
-        writer.audit(f"{table.__tablename__}:{before.id}", f"{key[:-4]}:late", was=before.state)
+        writer.audit(f"{key[:-4]}:{before.id}", f"{key[:-4]}:late", was=before.state)
     clock = {"last_at": writer.now, "check_at": writer.now, "forced_at": None, "declared_at": None}
     row = {"id": new_id(), "case_id": case_id, **uids, **more, **rules, **clock, "instances": 1,
            "state": Whole.WAITING, "created_at": writer.now}  # fmt: skip
@@ -159,7 +159,7 @@ def decide(
 
 def _audit(writer: Writer, table: type[Series] | type[Study], item: Open, state: Whole, reason: str) -> None:
     word = "series" if table is Series else "study"
-    writer.audit(f"{table.__tablename__}:{item.id}", f"{word}:{state}", reason=reason, case=item.case_id)
+    writer.audit(f"{word}:{item.id}", f"{word}:{state}", reason=reason, case=item.case_id)
 
 
 def _code(reason: str) -> str:
@@ -264,7 +264,7 @@ def force(store: Store, uid: str) -> list[tuple[str, str]]:
                     .values(state=Whole.WAITING, forced_at=writer.now, check_at=writer.now)
                 )
                 if changed.rowcount == 1:
-                    writer.audit(f"{table.__tablename__}:{row_id}", f"{word}:forced")
+                    writer.audit(f"{word}:{row_id}", f"{word}:forced")
                     forced.append((word, row_id))
     return forced
 
