@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from db import metrics, queue
 from db.archive import Archive
+from db.errors import Misconfigured
 from db.leases import LeaseWatch
 from db.logs import configure
 from db.settings import Settings
@@ -48,12 +49,15 @@ def run_worker(settings: Settings, device: str | None, lanes: Sequence[str] | No
     from models.registry import served
     from worker.diagnose import Diagnoser
     from worker.runtime import Runtime, choose_device, set_threads
-    from worker.tasks import Heartbeat, consume, register
+    from worker.tasks import Heartbeat, canary_sender, consume, register
+    from worker.watchdog import Canary
 
     store, archive = _open(settings, "worker")
     runtime = Runtime(choose_device(device or settings.device))
+    if unknown := set(lanes or ()) - set(queue.LANES):
+        raise Misconfigured(f"no lane {', '.join(sorted(unknown))}; there are {', '.join(queue.LANES)}")
     chosen = [lane for lane in queue.LANES if lane in (lanes or queue.LANES)]
-    app = queue.celery_app(settings.redis, visibility_seconds=max(300.0, 2 * settings.lease_seconds))
+    app = queue.celery_app(settings.redis, visibility_seconds=settings.visibility_seconds)
     diagnoser = Diagnoser(settings, store, archive, runtime, name, lanes=chosen, enqueue=queue.sender(app))
     heartbeat = Heartbeat(settings, diagnoser, name)
     heartbeat.start()
@@ -61,12 +65,19 @@ def run_worker(settings: Settings, device: str | None, lanes: Sequence[str] | No
     cards = served(settings.models)
     metrics.announce(card.name for card in cards)
     runtime.load(cards)
-    register(app, diagnoser)
+    canary = Canary(
+        canary_sender(app, queue.connect(settings.redis), name), lambda: diagnoser.busy_since is not None,
+        seconds=settings.canary_seconds, seconds_max=settings.canary_seconds_max,
+    )  # fmt: skip
+    register(app, diagnoser, canary)
     metrics.serve(settings.http_host, settings.metrics_port)
+    diagnoser.canary_at = store.now()  # from here on it owes proofs
     heartbeat.ready()
+    canary.start()
     try:
         consume(app, name, chosen)
     finally:
+        canary.stop()
         heartbeat.stop()
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
 TASK = "wetread.diagnose"
+CANARY = "wetread.canary"
 LANES = ("stat", "routine", "off-peak")
 Enqueue = Callable[[str, str], None]  #: job id, lane
 
@@ -23,6 +24,11 @@ Enqueue = Callable[[str, str], None]  #: job id, lane
 def queue_name(lane: str) -> str:
     """The Redis list of a lane. Lanes are queues, since Redis priorities split a queue anyway."""
     return f"wetread.{lane}"
+
+
+def canary_queue(worker: str) -> str:
+    """The list on which a worker sends itself proofs that it consumes."""
+    return f"{CANARY}.{worker}"
 
 
 def celery_app(redis_url: str, *, visibility_seconds: float = 3600) -> Celery:
@@ -49,8 +55,12 @@ def celery_app(redis_url: str, *, visibility_seconds: float = 3600) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        worker_soft_shutdown_timeout=10,  # a second SIGTERM still lets the forward in hand end
         broker_transport_options={
             "visibility_timeout": visibility_seconds,
+            # kombu sweeps unacknowledged hints every interval x throttle seconds; 10 x 10 as it comes
+            "unacked_restore_interval": 1,
+            "unacked_restore_throttle": 1,
             "socket_timeout": 15,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,

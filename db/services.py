@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -50,3 +50,20 @@ def alive(store: Store, connection: Connection, fresh_seconds: float) -> dict[st
         }
         for s in connection.execute(select(Service.__table__))
     }
+
+
+def canary_ages(store: Store, connection: Connection) -> dict[str, float]:
+    """Seconds since each worker last proved that it consumes: by a batch, or by a canary of its own.
+
+    Of one that is reading: since it last said so. A worker that is not ready yet owes no proof.
+    """
+    ages = {}
+    for service in connection.execute(select(Service.__table__)):
+        proofs = [service.detail.get("canary_at"), service.detail.get("last_job_at")]
+        times = [datetime.fromisoformat(at) for at in proofs if isinstance(at, str)]
+        if not times:
+            continue
+        if service.detail.get("busy_seconds") is not None:
+            times.append(service.heartbeat_at)
+        ages[service.name] = max(0.0, (store.now() - max(times)).total_seconds())
+    return ages

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from db import jobs, metrics
 from db.archive import Archive
 from db.errors import Misconfigured, Rejected, Unavailable
 from db.jobs import Claimed, Conclusion
-from db.logs import get, place
+from db.logs import get, place, trace
 from db.queue import Enqueue
 from db.records import Diagnosis, JobState
 from db.settings import Settings
@@ -19,7 +22,9 @@ from db.store import Store
 from ingest import identify
 from models.payloads import Payload
 from models.registry import Model
+from worker.blame import free_memory, is_memory, is_world
 from worker.runtime import Runtime
+from worker.watchdog import limited
 
 log = get("worker")
 
@@ -49,6 +54,10 @@ class Diagnoser:
         self.name = name
         self.lanes = lanes  #: those served, most urgent first; None: whatever is hinted
         self.held: set[str] = set()  #: tokens of the leases in hand; the heartbeat renews them
+        self.busy_since: float | None = None  #: monotonic; None while idle
+        self.last_job_at: datetime | None = None  #: when the last batch ended
+        self.canary_at: datetime | None = None  #: when the consumer last took a canary
+        self._claimed: Sequence[Claimed] = ()
         self._enqueue = enqueue
         self._batches = 0
 
@@ -68,12 +77,37 @@ class Diagnoser:
         self._batches += 1
         if job_id not in {job.id for job in claimed}:
             self._hint_again(job_id)
-        self.held.update(job.token for job in claimed)
-        try:
+        with self._in_hand(claimed), limited(self._hard_limit()):
             self._read(claimed)
-        finally:
-            self.held.difference_update(job.token for job in claimed)
         return len(claimed)
+
+    @contextmanager
+    def _in_hand(self, claimed: Sequence[Claimed]) -> Iterator[None]:
+        """While these are read the heartbeat renews their leases, and the watchdog looks at the time."""
+        self.held.update(job.token for job in claimed)
+        self._claimed, self.busy_since = claimed, time.monotonic()
+        try:
+            yield
+        finally:
+            self.busy_since = None
+            self.held.difference_update(job.token for job in claimed)
+            self.last_job_at = self.store.now()
+
+    def _hard_limit(self) -> float:
+        """Seconds after which even a call that holds the interpreter is ended: later than the watchdog's."""
+        return self.settings.job_seconds_max + 3 * self.settings.heartbeat_seconds
+
+    def is_stuck(self) -> bool:
+        """Has the batch in hand run for longer than it may?"""
+        since = self.busy_since
+        return since is not None and time.monotonic() - since > self.settings.job_seconds_max
+
+    def give_up(self) -> None:
+        """Records a stuck batch, before the process is ended: each of its jobs counts a try."""
+        metrics.errors.labels("watchdog", "TimeLimit").inc()
+        for job in self._claimed:
+            log.error("job_stuck", job=job.id, model=job.model, seconds=self.settings.job_seconds_max)
+            self._give_back(job, f"watchdog: ran longer than {self.settings.job_seconds_max:g} s")
 
     def _is_turn_of_others(self) -> bool:
         """Every `lane_turn`th batch is for the lanes that urgent work keeps waiting."""
@@ -121,12 +155,19 @@ class Diagnoser:
         return reading
 
     def _forward(self, model: Model, readings: Sequence[Reading]) -> None:
-        """One forward for all; if that fails, each alone, so that only the bad one fails."""
+        """One forward for all; if that fails, each alone, so that only the bad one fails.
+
+        A batch that was too large for the memory is thereby read once more in the smallest pieces.
+        """
         if not readings:
             return
         try:
             self._examine(model, readings)
         except Exception as error:  # noqa: BLE001
+            if is_memory(error):
+                metrics.errors.labels("forward", "memory").inc()
+                traceback.clear_frames(error.__traceback__)  # they hold what the forward had allocated
+                free_memory()
             if len(readings) == 1:
                 self._failed(readings[0].job, "forward", error)
                 return
@@ -183,13 +224,13 @@ class Diagnoser:
         )
 
     def _failed(self, job: Claimed, stage: str, error: Exception) -> None:
-        """Our own bug, or the machine's trouble: tried again, then failed for a person to see."""
+        """The machine's trouble is tried again; our own bug fails at once, for a person to see."""
         metrics.errors.labels(stage, type(error).__name__).inc()
         log.error("job_failed", job=job.id, model=job.model, stage=stage, error=place(error))
-        self._give_back(job, f"{stage}: {place(error)}")
+        self._give_back(job, f"{stage}: {place(error)} ({trace(error)})", final=not is_world(error))
 
     def _give_back(self, job: Claimed, error: str, *, final: bool = False) -> None:
-        delay = min(60.0, 2.0**job.attempts) * random.uniform(0.5, 1.5)
+        delay = min(60.0, 10 * 3.0 ** (job.attempts - 1)) * random.uniform(0.5, 1.5)
         state = jobs.give_back(
             self.store, job, error, final=final, max_attempts=self.settings.max_attempts, delay_seconds=delay
         )

@@ -70,7 +70,14 @@ class RecordCollector(Collector):
         for name, service in alive.items():
             up.add_metric([name], 0 if service["state"] == "lost" else 1)
         up.add_metric(["valkey"], 1 if queue.is_up(self._client) else 0)
-        return [up, self._waiting(alive)]
+        ages = GaugeMetricFamily(
+            "wetread_canary_age_seconds",
+            "Seconds since a worker proved that it consumes.",
+            labels=["service"],
+        )
+        for name, age in services.canary_ages(self._store, connection).items():
+            ages.add_metric([name], age)
+        return [up, ages, self._waiting(alive)]
 
     def _waiting(self, alive: Mapping[str, Mapping[str, object]]) -> Metric:
         waits = GaugeMetricFamily(
