@@ -268,7 +268,7 @@ def requeue(
         done = jobs.requeue(store, None if failed else [str(job)])
     say(f"requeued {len(done)}")
     if job and not done:
-        say(f"{job} is not a failed job; see `wetread status`")
+        say(f"{job} is not a failed job, or its input is no longer kept; see `wetread status`")
         raise typer.Exit(1)
 
 

@@ -513,9 +513,16 @@ def reap(store: Store, max_attempts: int, watch: LeaseWatch | None = None) -> in
 
 
 def requeue(store: Store, job_ids: Sequence[str] | None = None) -> list[str]:
-    """Owes failed jobs again (all of them for None) with their attempts counted anew."""
+    """Owes failed jobs again (all of them for None) with their attempts counted anew.
+
+    One whose input retention removed stays failed: there is nothing left to read.
+    """
+    removed = (
+        select(JobInput.job_id).join(Evidence, Evidence.id == JobInput.evidence_id)
+        .where(JobInput.job_id == Job.id, Evidence.removed_at.is_not(None)).exists()
+    )  # fmt: skip
     with store.write() as writer:
-        query = update(Job).where(Job.state == JobState.FAILED)
+        query = update(Job).where(Job.state == JobState.FAILED, ~removed)
         if job_ids is not None:
             query = query.where(Job.id.in_(job_ids))
         done = writer.connection.execute(

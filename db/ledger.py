@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Row, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from db import jobs, series
+from db import jobs, retention, series
 from db.errors import Misconfigured, Rejected
 from db.ids import new_id
 from db.jobs import Owed
@@ -30,6 +30,7 @@ class Sighting:
     bytes: int
     file_id: str = ""  #: known beforehand of what an archive holds; else a fresh one
     parent_id: str | None = None  #: the archive it was unpacked from
+    key: str = ""  #: what its path is known by, when that is not its name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ def see(
 
     A path that already has an open row keeps it.
     """
-    by_key = {path_key(writer.keys, s.name): s for s in sightings}
+    by_key = {path_key(writer.keys, s.key or s.name): s for s in sightings}
     rows: list[dict[str, object]] = []
     for key, sighting in by_key.items():
         file_id = sighting.file_id or new_id()
@@ -73,7 +74,7 @@ def see(
             {"id": file_id, "path_key": key, "name_sealed": sealed, "suffix": sighting.suffix[:16],
              "bytes": sighting.bytes, "state": state, "first_seen": writer.now, "changed_at": writer.now,
              "reason": "dropping" if state is FileState.IGNORED else None,
-             "folder_key": folder_key(writer.keys, sighting.name), "parent_id": sighting.parent_id}
+             "folder_key": folder_key(writer.keys, sighting.key or sighting.name), "parent_id": sighting.parent_id}
         )  # fmt: skip
     if not rows:
         return {}
@@ -164,9 +165,10 @@ def accept(
     Raises Rejected `conflict` when its UID is already held by other bytes.
     """
     known = writer.connection.execute(
-        select(EvidenceRow.id, EvidenceRow.case_id).where(EvidenceRow.digest == digest)
+        select(EvidenceRow.id, EvidenceRow.case_id).where(EvidenceRow.digest == digest).with_for_update()
     ).one_or_none()
     if known is not None:
+        retention.restored(writer, known.id)
         jobs.owe(writer, known.case_id, known.id, digest, owed)  # a model may have come since
         conclude(writer, file_id, FileState.DUPLICATE, digest=digest, evidence_id=known.id)
         return FileState.DUPLICATE

@@ -80,6 +80,13 @@ class Settings(BaseSettings):
     site: str = Field(
         "", max_length=64, description="this installation's site, as rules match it; a folder site=NAME wins"
     )
+    zip_entries_max: int = Field(20_000, gt=0, description="files that one zip archive may hold")
+    zip_bytes_max: int = Field(
+        8 * 1024**3, gt=0, description="bytes that one zip archive may grow to; a larger one is quarantined"
+    )
+    zip_ratio_max: int = Field(
+        200, gt=0, description="times its packed size that a zip archive may grow to; images stay below ten"
+    )
     file_max_bytes: int = Field(2 * 1024**3, gt=0, description="bytes; larger files are quarantined unread")
     note_max_bytes: int = Field(1_000_000, gt=0, description="bytes; a longer note is quarantined unread")
     intake_batch: int = Field(64, gt=0, description="files recorded in one transaction: groups the syncs")
@@ -134,6 +141,16 @@ class Settings(BaseSettings):
         20_000, ge=0,
         description="jobs waiting from which intake stops claiming, until a tenth are read; 0: no limit",
     )  # fmt: skip
+
+    retain_done_days: float | None = Field(
+        None, ge=0, description="days a read input's payload is kept after its last change; unset: for ever"
+    )
+    retain_failed_days: float | None = Field(
+        None, ge=0, description="days the payload of an input with a failed job is kept; unset: for ever"
+    )
+    retain_quarantined_days: float | None = Field(
+        None, ge=0, description="days a quarantined file's bytes are kept; unset: for ever"
+    )
 
     def folder(self, name: str) -> Path:
         """A folder of the home by its name in FOLDERS."""
