@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from db.records import Evidence, FileState
 from db.series import Routed
 from db.settings import Settings
 from db.store import Store, Writer
-from ingest import identify, quarantine, routing, rules
+from ingest import identify, quarantine, reading, routing, rules
 from ingest.readers import note
 from ingest.rulebook import RuleBook
 from ingest.rules import Decision
@@ -28,6 +29,7 @@ from models.card import ModelCard
 
 log = get("ingest")
 SIDECAR = ".sidecar"
+SIDECAR_BYTES = 65_536  #: a handful of keys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,18 +195,8 @@ class Intake:
                     "too-large", f"a note of more than {self.settings.note_max_bytes} bytes",
                     "Split it, or raise note_max_bytes and release it.",
                 )  # fmt: skip
-            sidecar = file.sidecar.read_bytes() if file.sidecar.is_file() else None
-            return note.read(file.work, sidecar=sidecar, parts=path.parts[:-1])
-        lacking = found.whole(file.work)
-        try:
-            evidence = found.read(file.work)
-        except Rejected as why:
-            if lacking is None or why.code == "no-pixels":  # the more telling reason
-                raise
-            evidence = None
-        if lacking is not None or evidence is None:
-            raise Rejected("truncated", lacking or "", "Send the whole file again.")
-        return evidence
+            return note.read(file.work, sidecar=_sidecar(file.sidecar), parts=path.parts[:-1])
+        return reading.read(file.work)
 
     def _refuse(self, file: Claimed, size: int, why: Rejected, stage: str = "read") -> Read:
         place_ = self.settings.folder("quarantine") / file.id
@@ -233,6 +225,8 @@ class Intake:
                 refusal = why
                 self._refuse(read.file, read.size, why, "record")
             else:
+                if read.digest not in self.archive:  # retention removed it while we looked
+                    self.archive.put(read.file.work)
                 _note_decision(writer, read)
         if refusal is not None:
             ledger.conclude(
@@ -270,6 +264,20 @@ def _note_decision(writer: Writer, read: Read) -> None:
             f"file:{read.file.id}", "file:routed", rule=decision.rule, lane=decision.lane,
             policy=decision.policy, models=[owed.model for owed in read.owed], earlier=dict(decision.earlier),
         )  # fmt: skip
+
+
+def _sidecar(path: Path) -> bytes | None:
+    """What a note's sidecar says, None where there is none. Raises Rejected when it is no small file."""
+    try:
+        info = path.lstat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(info.st_mode) or info.st_size > SIDECAR_BYTES:
+        raise Rejected(
+            "bad-sidecar", f"the sidecar is no regular file of at most {SIDECAR_BYTES} bytes",
+            "Send the note with a sidecar as docs/readers.md describes it.",
+        )  # fmt: skip
+    return path.read_bytes()
 
 
 def work_folder(settings: Settings) -> Path:

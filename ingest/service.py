@@ -17,7 +17,7 @@ from db.logs import get, place
 from db.records import FileState
 from db.settings import Settings
 from db.store import Store
-from ingest import identify
+from ingest import identify, reading
 from ingest.assembly import Assembly
 from ingest.dispatch import Dispatch
 from ingest.intake import Claimed, Intake
@@ -180,7 +180,7 @@ class Ingest:
             return False
         if item.quiet_seconds >= self.settings.truncated_after_seconds:
             return True
-        if identify.missing(self.inbox.root / item.name, suffix) is None:
+        if reading.missing(self.inbox.root / item.name, suffix) is None:
             return True
         self.inbox.postpone(item.name, now + max(1.0, self.settings.settle_seconds))
         return False

@@ -19,7 +19,7 @@ from db.queue import Enqueue
 from db.records import Diagnosis, JobState
 from db.settings import Settings
 from db.store import Store
-from ingest import identify
+from ingest import reading as shielded
 from models.payloads import Payload
 from models.registry import Model
 from worker.blame import free_memory, is_memory, is_world
@@ -143,7 +143,7 @@ class Diagnoser:
         source = job.inputs[0]
         with _timed(reading, "decode"):
             try:
-                reading.payload = identify.payload(source.kind, self.archive.get(source.digest))
+                reading.payload = shielded.payload(source.kind, self.archive.get(source.digest))
             except Rejected as why:
                 reading.diagnosis = Diagnosis.abstain(why.code, why.sentence)
             except Unavailable as error:
