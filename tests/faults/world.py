@@ -57,7 +57,9 @@ class World:
         self.parts: dict[str, subprocess.Popen[bytes]] = {}
         self.kills = 0
         self._serial = 0
-        known = {k.removeprefix("WETREAD_").lower(): v for k, v in self.env.items() if k.startswith("WETREAD_")}
+        known = {
+            k.removeprefix("WETREAD_").lower(): v for k, v in self.env.items() if k.startswith("WETREAD_")
+        }
         known.pop("data", None)
         self.settings: Settings = load(home).model_copy(
             update={k: v for k, v in Settings(**known).model_dump(exclude_unset=True).items() if k != "home"}  # type: ignore[arg-type]
@@ -77,7 +79,9 @@ class World:
         self.ready(*(names or SERVICES))
         return self
 
-    def spawn(self, name: str, *, at: str = "", env: dict[str, str] | None = None, prefix: Sequence[str] = ()) -> None:
+    def spawn(
+        self, name: str, *, at: str = "", env: dict[str, str] | None = None, prefix: Sequence[str] = ()
+    ) -> None:
         """Starts one service; `at`: a point where it stumbles (see stumble.py)."""
         command = [sys.executable, str(STUMBLE), *at.split()] if at else [sys.executable, "-m", "console.cli"]
         with (self.home / "logs" / f"{name}.log").open("ab") as log:
@@ -112,6 +116,8 @@ class World:
 
     def ensure(self, *names: str) -> None:
         """Everything runs again, as it was started first."""
+        for process in self.parts.values():
+            process.send_signal(signal.SIGCONT)  # whatever a failed test left stopped
         for name in ("valkey", *(names or SERVICES)):
             if name not in self.parts or self.parts[name].poll() is not None:
                 self.start_valkey() if name == "valkey" else self.spawn(name)
