@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from db import metrics
 from db.errors import Misconfigured
 from db.logs import get, place
-from db.records import Diagnosis
+from db.records import Diagnosis, Finding
 from models import registry
 from models.card import ModelCard
 from models.payloads import Payload
@@ -92,8 +93,23 @@ class Runtime:
         return model
 
     def examine(self, model: Model, payloads: Sequence[Payload]) -> list[Diagnosis]:
-        """One diagnosis a payload. Raises ValueError when the model answers with another number of them."""
+        """One diagnosis a payload.
+
+        Raises ValueError when the model answers with another number of them, or with what is no number:
+        a NaN compares as below every threshold, and would pass for normal.
+        """
         diagnoses = model.examine(payloads)
         if len(diagnoses) != len(payloads):
             raise ValueError(f"{model.card.name}: {len(diagnoses)} answers to {len(payloads)} inputs")
+        for finding in (finding for diagnosis in diagnoses for finding in diagnosis.findings):
+            _check(finding)
         return diagnoses
+
+
+def _check(finding: Finding) -> None:
+    """Raises ValueError for a probability outside 0..1, or a threshold or value that is not finite."""
+    for number in (finding.probability, finding.threshold):
+        if number is not None and not 0 <= number <= 1:
+            raise ValueError(f"{finding.code.value}: {number} is no probability")
+    if finding.value is not None and not math.isfinite(finding.value):
+        raise ValueError(f"{finding.code.value}: {finding.value} is no finite value")
