@@ -74,7 +74,8 @@ def see(
             {"id": file_id, "path_key": key, "name_sealed": sealed, "suffix": sighting.suffix[:16],
              "bytes": sighting.bytes, "state": state, "first_seen": writer.now, "changed_at": writer.now,
              "reason": "dropping" if state is FileState.IGNORED else None,
-             "folder_key": folder_key(writer.keys, sighting.key or sighting.name), "parent_id": sighting.parent_id}
+             "folder_key": folder_key(writer.keys, sighting.key or sighting.name),
+             "parent_id": sighting.parent_id}
         )  # fmt: skip
     if not rows:
         return {}
@@ -99,6 +100,15 @@ def open_files(connection: Connection, keys: Keys) -> list[Pending]:
         Pending(id=i, name=keys.unseal(sealed, f"files.name:{i}"), parent_id=parent)
         for i, sealed, parent in connection.execute(query)
     ]
+
+
+def seen(connection: Connection, keys: Sequence[str]) -> set[str]:
+    """Which of these path keys files were ever taken in under."""
+    found: set[str] = set()
+    for start in range(0, len(keys), 500):
+        part = keys[start : start + 500]
+        found.update(connection.scalars(select(File.path_key).where(File.path_key.in_(part))))
+    return found
 
 
 def droppings(connection: Connection) -> set[str]:

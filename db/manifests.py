@@ -35,7 +35,10 @@ def add(writer: Writer, file_id: str, folder_key: str, count: int, entries: Mapp
 
 
 def promise(connection: Connection, *members: Any) -> Promise | None:
-    """What is promised of evidence such as this; None when no manifest speaks of it."""
+    """What is promised of evidence such as this; None when no manifest speaks of it.
+
+    Of several manifests of one folder the newest counts.
+    """
     files = select(File.path_key, File.folder_key).join(Evidence, Evidence.id == File.evidence_id)
     mine = files.where(*members).subquery()
     named = select(ManifestEntry.manifest_id).join(mine, mine.c.path_key == ManifestEntry.path_key).distinct()
@@ -48,7 +51,11 @@ def promise(connection: Connection, *members: Any) -> Promise | None:
     ids = {*connection.scalars(named), *connection.scalars(counted)}
     if not ids:
         return None
-    parts = [_one(connection, i) for i in ids]
+    newest: dict[str, str] = {}
+    query = select(Manifest.folder_key, Manifest.id).where(Manifest.id.in_(ids))
+    for folder, manifest_id in connection.execute(query.order_by(Manifest.created_at, Manifest.id)):
+        newest[folder] = manifest_id
+    parts = [_one(connection, i) for i in newest.values()]
     return Promise(
         expected=sum(p.expected for p in parts),
         missing=sum(p.missing for p in parts),

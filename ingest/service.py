@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -136,11 +137,14 @@ class Ingest:
         return waits is not None
 
     def _process(self) -> int:
-        if not self.held:
-            return 0
-        states = self.intake.process(self.held)
-        self.held.clear()
-        return len(states)
+        """Reads and records what is held, and what the archives among it held; returns how many."""
+        count = 0
+        while self.held:
+            batch = self.held[: self.settings.intake_batch]
+            there = [file for file in batch if os.path.lexists(file.work)]  # else another ingest was first
+            count += len(self.intake.process(there))
+            self.held = [*self.held[len(batch) :], *self.intake.take_unpacked()]
+        return count
 
     def _claim(self, item: Settled, now: float) -> Claimed | None:
         """Claims a settled file, unless it is still incomplete or waits for its companion."""

@@ -25,7 +25,7 @@ from pydicom.uid import (
 from db.errors import Rejected
 from db.records import Evidence, Identity, Kind
 from ingest import frames
-from ingest.elements import code_string, code_strings, first_item, integer, numbers, spacing_mm, text
+from ingest.elements import code_string, code_strings, first_item, integer, numbers, spacing_mm, text, value
 from ingest.quiet import quiet
 from ingest.standard import DICOMDIR, plausible, uid_name
 from ingest.streams import too_large
@@ -41,6 +41,10 @@ _UID = re.compile(r"[0-9][0-9.]{0,63}")
 ELEMENT_BYTES = (
     512 * 2**10
 )  #: what is parsed of an element, but for pixel data: look-up tables are the longest
+
+
+DIRECTORY_BYTES = 32 * 2**20  #: of a DICOMDIR's records: some hundred thousand
+_FILE_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # PS3.10 8.2 allows eight of A-Z 0-9 _; media are laxer
 
 
 def _tags(*keywords: str) -> frozenset[int]:
@@ -118,6 +122,25 @@ def read(path: Path) -> Evidence:
             return replace(_evidence(ds, structure), content=_content(source, ds, structure))
 
 
+def referenced(path: Path) -> list[str]:
+    """The files that a DICOMDIR's records name, as paths below its folder (PS3.3 F.3.2.2).
+
+    Raises Rejected (`truncated`, `malformed`, `too-large`) and OSError.
+    """
+    with path.open("rb") as file:
+        structure = walk(file, _tags("DirectoryRecordSequence"))
+        if structure.fault:
+            raise structure.fault
+        _refuse_incomplete(structure)
+        with _guarded("the directory's records could not be parsed"):
+            ds, _ = _parse(opened(file, structure), structure, limit=DIRECTORY_BYTES)
+            found = [
+                value(record, "ReferencedFileID") for record in value(ds, "DirectoryRecordSequence") or ()
+            ]
+    paths = ([str(part) for part in ([it] if isinstance(it, str) else it or ())] for it in found)
+    return ["/".join(parts) for parts in paths if parts and all(_FILE_ID.fullmatch(p) for p in parts)]
+
+
 def payload(data: bytes) -> Image:
     """The middle frame as it would be displayed (see models.payloads.Image).
 
@@ -165,14 +188,14 @@ def _refuse_incomplete(structure: Structure) -> None:
 
 
 def _parse(
-    source: BinaryIO, structure: Structure, without: frozenset[int] = frozenset()
+    source: BinaryIO, structure: Structure, without: frozenset[int] = frozenset(), limit: int = ELEMENT_BYTES
 ) -> tuple[Dataset, Dataset | None]:
     """The elements asked for as a data set, and the middle frame's functional groups."""
     kept = BytesIO()
     for tag, start, end in structure.ranges:
         if tag in without:
             continue
-        if end - start > ELEMENT_BYTES and tag not in PIXELS:
+        if end - start > limit and tag not in PIXELS:
             raise too_large(f"element ({tag >> 16:04X},{tag & 0xFFFF:04X}) has {end - start} bytes")
         source.seek(start)
         kept.write(source.read(end - start))
