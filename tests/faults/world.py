@@ -55,6 +55,7 @@ class World:
         if database_url:
             self.env["WETREAD_DATABASE_URL"] = database_url
         self.parts: dict[str, subprocess.Popen[bytes]] = {}
+        self.root = ROOT  #: whose code the services run
         self.kills = 0
         self._serial = 0
         known = {
@@ -86,8 +87,8 @@ class World:
         command = [sys.executable, str(STUMBLE), *at.split()] if at else [sys.executable, "-m", "console.cli"]
         with (self.home / "logs" / f"{name}.log").open("ab") as log:
             self.parts[name] = subprocess.Popen(
-                [*prefix, *command, name.partition("-")[0], "--name", name], cwd=ROOT, stdout=log, stderr=log,
-                env={**self.env, "PYTHONPATH": str(ROOT), **(env or {})}, stdin=subprocess.DEVNULL,
+                [*prefix, *command, name.partition("-")[0], "--name", name], cwd=self.root, stdout=log, stderr=log,
+                env={**self.env, "PYTHONPATH": str(self.root), **(env or {})}, stdin=subprocess.DEVNULL,
             )  # fmt: skip
 
     def start_valkey(self) -> None:
