@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from console import look, model_commands
+from console import look, model_commands, retention, rules_commands, series_commands
 from console.shared import Home, answer, say
 
 app = typer.Typer(
@@ -20,9 +20,10 @@ app = typer.Typer(
 app.add_typer(look.quarantine, name="quarantine")
 app.add_typer(look.audit, name="audit")
 app.add_typer(model_commands.models, name="models")
+app.add_typer(rules_commands.rules, name="rules")
 COMMANDS: tuple[Callable[..., None], ...] = (
-    look.status, look.results, look.case, look.requeue, look.settings, look.doctor,
-    model_commands.explain, model_commands.replay,
+    look.status, look.results, look.case, look.requeue, series_commands.complete, look.settings, look.doctor,
+    model_commands.explain, model_commands.replay, retention.retention,
 )  # fmt: skip
 for _command in COMMANDS:
     app.command()(_command)

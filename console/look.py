@@ -131,9 +131,24 @@ def case(case_id: Annotated[str, typer.Argument()], home: Home = None, as_json: 
     answer(f"case {case_id}   patient {found['patient'] or 'unknown'}   since {found['created_at']}")
     inputs = [[e["id"], e["kind"], e["facts"].get("modality"), e["received_at"]] for e in found["inputs"]]
     table("Inputs", ["evidence", "kind", "modality", "received"], inputs)
+    _wholeness(found)
     results_table(found["results"])
     steps = [[t["seconds"], t["action"], t["subject"], json.dumps(t["detail"])] for t in found["timeline"]]
     table("Timeline", ["seconds", "step", "of", "detail"], steps)
+
+
+def _wholeness(found: dict[str, Any]) -> None:
+    """Whether the case's studies and series are whole and why, and which inputs are the same."""
+    rows = [["study", s["study_id"], s["instances"], s["state"], None, s["reason"]] for s in found["studies"]]
+    rows += [
+        ["series", s["series_id"], s["instances"], s["state"], s["revision"] or None, s["reason"]]
+        for s in found["series"]
+    ]
+    if rows:
+        table("Studies and series", ["what", "id", "instances", "state", "revision", "reason"], rows)
+    if found["links"]:
+        links = [[k["evidence_id"], k["relation"], k["other_id"], k["other_case_id"]] for k in found["links"]]
+        table("Linked inputs", ["evidence", "is", "of evidence", "in case"], links)
 
 
 @quarantine.command("list")
@@ -258,7 +273,7 @@ def requeue(
         done = jobs.requeue(store, None if failed else [str(job)])
     say(f"requeued {len(done)}")
     if job and not done:
-        say(f"{job} is not a failed job; see `wetread status`")
+        say(f"{job} is not a failed job, or its input is no longer kept; see `wetread status`")
         raise typer.Exit(1)
 
 

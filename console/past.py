@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from db import reports
+from db import reports, retention
 from db.archive import Archive
 from db.errors import Misconfigured
 from db.records import Code, Diagnosis, Finding
@@ -32,6 +32,17 @@ def _all_of(store: Store, job_id: str) -> list[dict[str, Any]]:
         )
 
 
+def _require_input(store: Store, result: dict[str, Any]) -> None:
+    """Raises Misconfigured, plainly, once retention removed what the result was read from."""
+    with store.read() as connection:
+        gone = retention.removed_at(connection, result["job_id"])
+    if gone is not None:
+        raise Misconfigured(
+            f"{result['result_id']}: its input was removed on {gone:%Y-%m-%d} when its term was over "
+            "(`wetread retention`); the result, its evidence and its audit remain"
+        )
+
+
 def _payload(store: Store, archive: Archive, job_id: str) -> Payload:
     with store.read() as connection:
         kind, digest = reports.inputs(connection, job_id)[0]
@@ -52,6 +63,7 @@ def explanation(store: Store, archive: Archive, result_id: str) -> Explanation:
     result = _result(store, result_id)
     if result["finding"] is None:
         raise Misconfigured(f"{result_id} abstained ({result['reason']}): there is no finding to draw")
+    _require_input(store, result)
     with store.read() as connection:
         digests = reports.artifacts(connection, result["job_id"])
     artifacts = {name: archive.get(digest) for name, digest in digests.items()}
@@ -88,6 +100,7 @@ def replayed(store: Store, archive: Archive, result_id: str, device: str) -> dic
     name = result["model"]
     if name == "none":
         raise Misconfigured(f"{result_id}: no model read this input; there is nothing to replay")
+    _require_input(store, result)
     card = registry.card(name)
     if (card.version, card.weights_sha256) != (result["model_version"], result["weights_sha256"]):
         raise Misconfigured(

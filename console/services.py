@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from db import metrics, queue
 from db.archive import Archive
+from db.errors import Misconfigured
+from db.leases import LeaseWatch
 from db.logs import configure
 from db.settings import Settings
 from db.store import Store, migrate, open_store
@@ -26,43 +28,56 @@ def run_ingest(settings: Settings, name: str) -> None:
     from ingest.dispatch import Dispatch
     from ingest.intake import Intake
     from ingest.service import Ingest, run
-    from models.registry import cards
+    from models.registry import served
 
     store, archive = _open(settings, "ingest")
     metrics.serve(settings.http_host, settings.metrics_port)
     dispatch = Dispatch(
         store, queue.connect(settings.redis), queue.sender(queue.celery_app(settings.redis)),
         resend_after_seconds=settings.resend_after_seconds, max_attempts=settings.max_attempts,
+        watch=LeaseWatch(settings.lease_seconds, settings.heartbeat_seconds),
     )  # fmt: skip
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    intake = Intake(settings, store, archive, cards())
+    intake = Intake(settings, store, archive, served(settings.models))
     run(Ingest(settings, store, intake, dispatch, name), stop)
 
 
 def run_worker(settings: Settings, device: str | None, lanes: Sequence[str] | None, name: str) -> None:
     """One worker: models loaded and warmed up, then Celery's solo pool until SIGTERM."""
-    from models.registry import cards
+    from models.registry import served
     from worker.diagnose import Diagnoser
     from worker.runtime import Runtime, choose_device, set_threads
-    from worker.tasks import Heartbeat, consume, register
+    from worker.tasks import Heartbeat, canary_sender, consume, register
+    from worker.watchdog import Canary
 
     store, archive = _open(settings, "worker")
     runtime = Runtime(choose_device(device or settings.device))
-    diagnoser = Diagnoser(settings, store, archive, runtime, name)
+    if unknown := set(lanes or ()) - set(queue.LANES):
+        raise Misconfigured(f"no lane {', '.join(sorted(unknown))}; there are {', '.join(queue.LANES)}")
+    chosen = [lane for lane in queue.LANES if lane in (lanes or queue.LANES)]
+    app = queue.celery_app(settings.redis, visibility_seconds=settings.visibility_seconds)
+    diagnoser = Diagnoser(settings, store, archive, runtime, name, lanes=chosen, enqueue=queue.sender(app))
     heartbeat = Heartbeat(settings, diagnoser, name)
     heartbeat.start()
     set_threads(settings.threads)
-    metrics.announce(card.name for card in cards())
-    runtime.load(cards())
-    app = queue.celery_app(settings.redis, visibility_seconds=max(300.0, 2 * settings.lease_seconds))
-    register(app, diagnoser)
+    cards = served(settings.models)
+    metrics.announce(card.name for card in cards)
+    runtime.load(cards)
+    canary = Canary(
+        canary_sender(app, queue.connect(settings.redis), name), lambda: diagnoser.busy_since is not None,
+        seconds=settings.canary_seconds, seconds_max=settings.canary_seconds_max,
+    )  # fmt: skip
+    register(app, diagnoser, canary)
     metrics.serve(settings.http_host, settings.metrics_port)
+    diagnoser.canary_at = store.now()  # from here on it owes proofs
     heartbeat.ready()
+    canary.start()
     try:
-        consume(app, name, lanes or queue.LANES)
+        consume(app, name, chosen)
     finally:
+        canary.stop()
         heartbeat.stop()
 
 

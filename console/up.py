@@ -19,6 +19,7 @@ from typing import IO
 
 from console import valkey
 from console.children import Child, open_log
+from console.liveness import Liveness
 from db.errors import Misconfigured, Unavailable
 from db.settings import Settings
 from db.store import migrate, open_store
@@ -40,6 +41,7 @@ class Up:
         self._workers = workers
         self._valkey: Child | None = None
         self._lock: IO[str] | None = None
+        self._liveness: Liveness | None = None
 
     @property
     def url(self) -> str:
@@ -53,7 +55,7 @@ class Up:
         self.port = self._http_port()
         store, _ = open_store(self.settings, create_key=True)
         migrate(store)
-        store.close()
+        self._liveness = Liveness(self.settings, store)
         if self.settings.redis_url is None:
             self._start_valkey()
         metrics = self.settings.folder("metrics")
@@ -117,6 +119,16 @@ class Up:
             line = child.keep_alive()
             if line:
                 self.say(line)
+        self._end_the_deaf()
+
+    def _end_the_deaf(self) -> None:
+        """A worker that lives and consumes nothing is ended; the next turn starts it again."""
+        workers = {c.name: c for c in self.children if c.name.startswith("worker") and c.pid}
+        if self._liveness is None:
+            return
+        for name in self._liveness.deaf({n: c.pid for n, c in workers.items() if c.pid}):
+            self.say(f"{name} lives but has proved nothing for too long; ending it")
+            workers[name].signal(signal.SIGKILL)
 
     def run(self) -> None:
         """Tends the services until told to stop."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import time
@@ -58,20 +59,34 @@ def command(settings: Settings) -> list[str]:
 def start(settings: Settings, log: BinaryIO) -> subprocess.Popen[bytes]:
     """Starts the server and waits until it answers.
 
-    Raises Unavailable when it does not within ten seconds.
+    A data folder it cannot read is set aside: the hints in it are owed in SQL, and are sent again.
+    Raises Unavailable when it does not answer within ten seconds all the same.
     """
     prepare(settings)
+    folder = settings.folder("valkey") / "appendonlydir"
+    process = _started(settings, log)
+    if process is None and folder.is_dir():
+        shutil.rmtree(folder.with_name("appendonlydir.unreadable"), ignore_errors=True)
+        folder.rename(folder.with_name("appendonlydir.unreadable"))
+        process = _started(settings, log)
+    if process is None:
+        raise Unavailable("the embedded Valkey did not start; see logs/valkey.log in the home")
+    return process
+
+
+def _started(settings: Settings, log: BinaryIO) -> subprocess.Popen[bytes] | None:
+    """The server's process once it answers, None when it ended or does not."""
     process = subprocess.Popen(
         command(settings), stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent,  # noqa: PLW1509 - the supervisor has one thread
     )  # fmt: skip
-    client = connect(settings.redis)
     deadline = time.monotonic() + 10
-    while not is_up(client):
-        if process.poll() is not None or time.monotonic() > deadline:
-            process.kill()
-            raise Unavailable("the embedded Valkey did not start; see logs/valkey.log in the home")
-        time.sleep(0.05)
-    client.close()
+    with connect(settings.redis) as client:
+        while not is_up(client):
+            if process.poll() is not None or time.monotonic() > deadline:
+                process.kill()
+                process.wait()
+                return None
+            time.sleep(0.05)
     return process
 
 
@@ -79,7 +94,8 @@ def free_port(wanted: int = 0) -> int:
     """A free loopback port: the wanted one when it is free, else any."""
     for port in (wanted, 0):
         with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server binds it
+            # a port that only old connections linger on is free: clients that know it find us again
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:

@@ -66,6 +66,16 @@ class Archive:
             raise Unavailable(f"archive: {digest[:12]} holds other bytes; restore it from backup")
         return data
 
+    def remove(self, digest: str) -> None:
+        """Removes a payload for good, durably; one that is gone already stays gone. Raises Unavailable."""
+        target = self.path(digest)
+        try:
+            target.unlink(missing_ok=True)
+            if target.parent.is_dir():
+                sync_folder(target.parent)
+        except OSError as error:
+            raise Unavailable(f"archive: cannot remove ({error.strerror}); see `wetread doctor`") from error
+
     def _write(self, target: Path, chunks: Iterable[bytes]) -> None:
         try:
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

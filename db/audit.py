@@ -87,8 +87,12 @@ def append(connection: Connection, key: bytes, entries: Sequence[Entry], now: da
 def note_anchor(path: Path, head: Head) -> None:
     """Notes the newest entry beside the database; whole or not at all."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # threads note at once
-    temporary.write_text(f"{head.seq} {head.hash}\n", "ascii")
-    temporary.replace(path)
+    try:
+        temporary.write_text(f"{head.seq} {head.hash}\n", "ascii")
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def holds(connection: Connection, path: Path | None) -> bool:

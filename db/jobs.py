@@ -6,17 +6,35 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    TextClause,
+    and_,
+    case,
+    exists,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from db.ids import new_id
+from db.leases import LeaseWatch
 from db.records import Diagnosis, FileState, Finding, JobState
 from db.store import Store, Writer
-from db.tables import Artifact, Evidence, File, Job, JobInput, Result
+from db.tables import WAITING, Artifact, Evidence, File, Job, JobInput, Result, SeriesRevision
 
-OPEN = (JobState.OWED, JobState.QUEUED)
 CONCLUDED = (JobState.DONE, JobState.ABSTAINED)
+LONGEST_DELAY = timedelta(minutes=10)  #: of a retry
+Waiting = Row[str, str, str, str, str, int, datetime]  #: of _chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,23 +83,34 @@ class Conclusion:
     seconds: Mapping[str, float] = field(default_factory=dict)  #: by stage
 
 
-def owe(writer: Writer, case_id: str, evidence_id: str, digest: str, owed: Sequence[Owed]) -> None:
-    """Records the jobs an input owes; one that exists already stays as it is."""
+def owe(
+    writer: Writer, case_id: str, evidence_ids: str | Sequence[str], digest: str, owed: Sequence[Owed],
+    revision_id: str | None = None,
+) -> int:  # fmt: skip
+    """Records the jobs an input owes, or a series revision's instances in order; returns how many are new.
+
+    One that exists already stays as it is.
+    """
     dialect = postgresql if writer.connection.dialect.name == "postgresql" else sqlite
+    inputs = [evidence_ids] if isinstance(evidence_ids, str) else list(evidence_ids)
+    new = 0
     for item in owed:
         job_id = new_id()
         row = {
             "id": job_id, "case_id": case_id, "input_digest": digest, "model": item.model,
             "model_version": item.version, "weights_sha256": item.weights_sha256, "lane": item.lane,
-            "state": JobState.OWED, "attempts": 0, "created_at": writer.now,
+            "state": JobState.OWED, "attempts": 0, "created_at": writer.now, "revision_id": revision_id,
         }  # fmt: skip
         done = writer.connection.execute(
             dialect.insert(Job).values(row).on_conflict_do_nothing().returning(Job.id)
         ).one_or_none()
         if done is None:
             continue
-        writer.connection.execute(insert(JobInput).values(job_id=job_id, position=0, evidence_id=evidence_id))
+        new += 1
+        rows = [{"job_id": job_id, "position": n, "evidence_id": e} for n, e in enumerate(inputs)]
+        writer.connection.execute(insert(JobInput), rows)
         writer.audit(f"job:{job_id}", "job:owed", model=item.model, version=item.version, case=case_id)
+    return new
 
 
 def unread(writer: Writer, case_id: str, evidence_id: str, series: str, reason: str) -> None:
@@ -122,16 +151,22 @@ def take_owed(store: Store, limit: int = 500) -> list[tuple[str, str]]:
 
 
 def _due(now: datetime) -> ColumnElement[bool]:
-    return and_(Job.state == JobState.OWED, or_(Job.not_before.is_(None), Job.not_before <= now))
+    return and_(Job.state == JobState.OWED, _due_time(now))
 
 
-def hint_lost(store: Store, after_seconds: float) -> list[tuple[str, str]]:
-    """Jobs that were hinted long ago and never claimed; call it only when the queue is empty."""
+def hint_lost(
+    store: Store, after_seconds: float, lanes: Sequence[str] | None = None
+) -> list[tuple[str, str]]:
+    """Jobs that were hinted long ago and never claimed; call it only for lanes whose queue is empty."""
     with store.read() as connection:
         limit = store.now() - timedelta(seconds=after_seconds)
         query = (
-            select(Job.id, Job.lane).where(Job.state == JobState.QUEUED, Job.queued_at <= limit).limit(500)
+            select(Job.id, Job.lane)
+            .where(Job.state == JobState.QUEUED, or_(Job.queued_at <= limit, Job.queued_at > store.now()))
+            .limit(500)
         )
+        if lanes is not None:
+            query = query.where(Job.lane.in_(lanes))
         rows = [(r.id, r.lane) for r in connection.execute(query)]
     if rows:
         with store.write() as writer:
@@ -148,53 +183,98 @@ def hint_lost(store: Store, after_seconds: float) -> list[tuple[str, str]]:
     return rows
 
 
-def claim(store: Store, job_id: str, *, worker: str, lease_seconds: float, limit: int = 1) -> list[Claimed]:
-    """Claims a hinted job and up to `limit - 1` neighbours of the same model and lane, oldest first.
+def waiting(connection: Connection, limit: int) -> int:
+    """Jobs owed or queued, counted up to `limit`."""
+    some = select(literal_column("1")).select_from(Job).where(WAITING).limit(limit).subquery()
+    return int(connection.scalar(select(func.count()).select_from(some)) or 0)
 
+
+def claim(
+    store: Store, job_id: str, *, worker: str, lease_seconds: float, limit: int = 1,
+    lanes: Sequence[str] | None = None, yield_turn: bool = False,
+) -> list[Claimed]:  # fmt: skip
+    """Claims what is best to do now, prompted by a hinted job, with neighbours of its model and lane.
+
+    lanes: those served, most urgent first; None keeps to the hinted job's own lane. The first lane
+        with waiting work is served; with `yield_turn` it is instead the lane, of those behind it, whose
+        work waits longest, so that a stream of urgent work starves nobody.
+    limit: jobs at most. One that was tried before goes alone: were it to end the process, it ends no other's.
     Empty when the hint is late: the job is done, or in another worker's hands.
     """
     with store.read() as connection:
-        first = connection.execute(
-            select(Job.model, Job.lane, Job.weights_sha256, Job.model_version).where(
-                Job.id == job_id, Job.state.in_(OPEN)
-            )
-        ).one_or_none()
+        first = connection.execute(_chosen(Job.id == job_id, WAITING)).one_or_none()
+        if first is not None and lanes is not None:
+            first = _best(connection, lanes, yield_turn, first, store.now())
     if first is None:
         return []
+    alone = Job.id == first.id
     with store.write() as writer:
         query = (
             select(Job)
             .where(
-                Job.state.in_(OPEN), Job.model == first.model, Job.lane == first.lane,
+                WAITING, Job.model == first.model, Job.lane == first.lane,
                 Job.weights_sha256 == first.weights_sha256, Job.model_version == first.model_version,
-                or_(Job.not_before.is_(None), Job.not_before <= writer.now, Job.id == job_id),
+                or_(alone, and_(Job.attempts == 0, _due_time(writer.now))),
             )
-            .order_by(case((Job.id == job_id, 0), else_=1), Job.created_at)
-            .limit(limit)
+            .order_by(case((alone, 0), else_=1), Job.created_at)
+            .limit(1 if first.attempts else limit)
             .with_for_update(skip_locked=True)
         )  # fmt: skip
         rows = writer.connection.execute(query).all()
-        until = writer.now + timedelta(seconds=lease_seconds)
-        claimed = []
-        for row in rows:
-            token = new_id()
-            writer.connection.execute(
-                update(Job).where(Job.id == row.id).values(
-                    state=JobState.RUNNING, attempts=row.attempts + 1, token=token, worker=worker,
-                    lease_until=until, started_at=writer.now, not_before=None,
-                )
-            )  # fmt: skip
-            writer.audit(f"job:{row.id}", "job:claimed", attempt=row.attempts + 1)
-            claimed.append(
-                Claimed(
-                    id=row.id, token=token, model=row.model, version=row.model_version,
-                    weights_sha256=row.weights_sha256, lane=row.lane, attempts=row.attempts + 1,
-                    inputs=_inputs(writer, row.id),
-                    queued_seconds=(writer.now - row.created_at).total_seconds(),
-                    seen_at=_seen_at(writer, row.id) or row.created_at,
-                )
-            )  # fmt: skip
-    return claimed
+        return [_claimed(writer, row, worker, lease_seconds) for row in rows]
+
+
+def _chosen(*where: ColumnElement[bool] | TextClause) -> Select[str, str, str, str, str, int, datetime]:
+    return select(
+        Job.id, Job.model, Job.lane, Job.weights_sha256, Job.model_version, Job.attempts, Job.created_at
+    ).where(*where)
+
+
+def _best(
+    connection: Connection, lanes: Sequence[str], yield_turn: bool, hinted: Waiting, now: datetime
+) -> Waiting:
+    """The job to begin with: the hinted one when its lane is to be served, else that lane's oldest."""
+    found: list[Waiting] = []
+    for lane in lanes:
+        query = _chosen(WAITING, Job.lane == lane, _due_time(now)).order_by(Job.created_at).limit(1)
+        row = connection.execute(query).one_or_none()
+        if row is None:
+            continue
+        found.append(row)
+        if not yield_turn:
+            break
+    if not found:  # a retry that is not due yet, hinted all the same
+        return hinted
+    chosen = min(found[1:], key=lambda row: row.created_at) if found[1:] else found[0]
+    return hinted if hinted.lane == chosen.lane else chosen
+
+
+def _due_time(now: datetime) -> ColumnElement[bool]:
+    # a delay longer than any we set: the clock was put back since
+    return or_(Job.not_before.is_(None), Job.not_before <= now, Job.not_before > now + LONGEST_DELAY)
+
+
+def _claimed(writer: Writer, row: Row[Any], worker: str, lease_seconds: float) -> Claimed:
+    token = new_id()
+    writer.connection.execute(
+        update(Job).where(Job.id == row.id).values(
+            state=JobState.RUNNING, attempts=row.attempts + 1, token=token, worker=worker,
+            lease_until=writer.now + timedelta(seconds=lease_seconds), started_at=writer.now, not_before=None,
+        )
+    )  # fmt: skip
+    writer.audit(f"job:{row.id}", "job:claimed", attempt=row.attempts + 1)
+    return Claimed(
+        id=row.id, token=token, model=row.model, version=row.model_version,
+        weights_sha256=row.weights_sha256, lane=row.lane, attempts=row.attempts + 1,
+        inputs=_inputs(writer, row.id), queued_seconds=(writer.now - row.created_at).total_seconds(),
+        seen_at=_seen_at(writer, row.id) or row.created_at,
+    )  # fmt: skip
+
+
+def is_waiting(store: Store, job_id: str) -> str | None:
+    """The lane of a job that still waits to be claimed, None when it does not."""
+    with store.read() as connection:
+        return connection.scalar(select(Job.lane).where(Job.id == job_id, WAITING))
 
 
 def _inputs(writer: Writer, job_id: str) -> tuple[Input, ...]:
@@ -250,7 +330,7 @@ def _conclude_one(writer: Writer, done: Conclusion) -> bool:
     )  # fmt: skip
     if changed.rowcount != 1:
         return False
-    _insert_results(writer, done.job.id, done.diagnosis)
+    _insert_results(writer, done.job.id, done.diagnosis, _lineage(writer, done.job.id))
     for name, digest in done.artifacts.items():
         writer.connection.execute(insert(Artifact).values(job_id=done.job.id, name=name, digest=digest))
     reason = (done.diagnosis.reason or "").partition(":")[0]
@@ -260,20 +340,72 @@ def _conclude_one(writer: Writer, done: Conclusion) -> bool:
     return True
 
 
-def _insert_results(writer: Writer, job_id: str, diagnosis: Diagnosis) -> None:
-    common: dict[str, object] = {"job_id": job_id, "status": "preliminary", "created_at": writer.now}
+@dataclass(frozen=True, kw_only=True)
+class _Lineage:
+    """How a job's results stand to those of the same series' other revisions."""
+
+    status: str = "preliminary"
+    partial: str | None = None  #: why the series was read although it was not whole
+    supersedes: str | None = None  #: the job of the revision before
+
+
+def _lineage(writer: Writer, job_id: str) -> _Lineage:
+    """Marks the results of the series' earlier revisions as superseded; a late one is born so."""
+    mine = writer.connection.execute(
+        select(Job.model, SeriesRevision.series_id, SeriesRevision.number, SeriesRevision.state,
+               SeriesRevision.reason)
+        .join(SeriesRevision, SeriesRevision.id == Job.revision_id)
+        .where(Job.id == job_id)
+    ).one_or_none()  # fmt: skip
+    if mine is None:
+        return _Lineage()
+    others = writer.connection.execute(
+        select(Job.id, SeriesRevision.number)
+        .join(SeriesRevision, SeriesRevision.id == Job.revision_id)
+        .where(
+            SeriesRevision.series_id == mine.series_id, Job.model == mine.model, Job.id != job_id,
+            Job.state.in_(CONCLUDED),
+        )
+        .order_by(SeriesRevision.number)
+    ).all()  # fmt: skip
+    older = [row.id for row in others if row.number < mine.number]
+    superseded = any(row.number > mine.number for row in others)
+    changed = writer.connection.execute(
+        update(Result)
+        .where(Result.job_id.in_(older), Result.status == "preliminary")
+        .values(status="superseded")
+        .returning(Result.job_id)
+    )
+    for earlier in sorted({row.job_id for row in changed}):
+        writer.audit(f"job:{earlier}", "job:superseded", by=job_id)
+    return _Lineage(
+        status="superseded" if superseded else "preliminary",
+        partial=mine.reason if mine.state == "partial" else None,
+        supersedes=older[-1] if older else None,
+    )
+
+
+def _insert_results(
+    writer: Writer, job_id: str, diagnosis: Diagnosis, lineage: _Lineage | None = None
+) -> None:
+    lineage = lineage or _Lineage()
+    flag = {"partial": lineage.partial} if lineage.partial else {}
+    common: dict[str, object] = {
+        "job_id": job_id, "status": lineage.status, "created_at": writer.now, "partial": bool(flag),
+        "supersedes": lineage.supersedes,
+    }  # fmt: skip
     if diagnosis.abstained or not diagnosis.findings:
         row = {
             "id": f"{job_id}-0",
             "position": 0,
             "abstained": True,
             "reason": diagnosis.reason,
-            "evidence": {},
+            "evidence": flag,
         }
         writer.connection.execute(insert(Result).values({**common, **row}))
         return
     rows = [
-        {**common, **_columns(f), "id": f"{job_id}-{n}", "position": n}
+        {**common, **_columns(f), "evidence": {**f.evidence, **flag}, "id": f"{job_id}-{n}", "position": n}
         for n, f in enumerate(diagnosis.findings)
     ]
     writer.connection.execute(insert(Result), rows)
@@ -285,26 +417,33 @@ def _columns(finding: Finding) -> dict[str, object]:
         "positive": finding.positive, "probability": finding.probability, "threshold": finding.threshold,
         "value": finding.value, "unit": finding.unit, "laterality": finding.laterality, "site": finding.site,
         "qualifier": finding.qualifier, "abstained": finding.abstained, "reason": finding.reason,
-        "evidence": dict(finding.evidence),
     }  # fmt: skip
 
 
 def _settle_files(writer: Writer, job_id: str) -> None:
     """Files of a job's inputs are done once every job of theirs is concluded."""
-    inputs = select(JobInput.evidence_id).where(JobInput.job_id == job_id)
+    settle_files(
+        writer, writer.connection.scalars(select(JobInput.evidence_id).where(JobInput.job_id == job_id))
+    )
+
+
+def settle_files(writer: Writer, evidence_ids: Iterable[str]) -> None:
+    """Files of these inputs that are read and owe nothing more are done."""
+    ids = list(evidence_ids)
     unfinished = exists(
         select(Job.id)
         .join(JobInput, JobInput.job_id == Job.id)
         .where(JobInput.evidence_id == File.evidence_id, Job.state.not_in(CONCLUDED))
     )
-    done = writer.connection.execute(
-        update(File)
-        .where(File.evidence_id.in_(inputs), File.state == FileState.READY, ~unfinished)
-        .values(state=FileState.DONE, changed_at=writer.now)
-        .returning(File.id)
-    )
-    for (file_id,) in done.all():
-        writer.audit(f"file:{file_id}", "file:done")
+    for start in range(0, len(ids), 500):
+        done = writer.connection.execute(
+            update(File)
+            .where(File.evidence_id.in_(ids[start : start + 500]), File.state == FileState.READY, ~unfinished)
+            .values(state=FileState.DONE, changed_at=writer.now)
+            .returning(File.id)
+        )
+        for (file_id,) in done.all():
+            writer.audit(f"file:{file_id}", "file:done")
 
 
 def give_back(
@@ -336,13 +475,18 @@ def give_back(
     return state
 
 
-def reap(store: Store, max_attempts: int) -> int:
-    """Takes jobs back whose lease ended (their worker died); returns how many."""
+def reap(store: Store, max_attempts: int, watch: LeaseWatch | None = None) -> int:
+    """Takes jobs back whose lease ended (their worker died); returns how many.
+
+    watch: tells which have ended; without it the wall clock alone does.
+    """
     with store.read() as connection:
-        query = select(Job.id, Job.attempts, Job.token).where(
-            Job.state == JobState.RUNNING, Job.lease_until < store.now()
-        )
-        rows = connection.execute(query).all()
+        query = select(Job.id, Job.attempts, Job.token, Job.lease_until)
+        rows = connection.execute(query.where(Job.state == JobState.RUNNING)).all()
+    now = store.now()
+    held = [(row.token, row.lease_until) for row in rows]
+    ended = {t for t, until in held if until < now} if watch is None else watch.ended(held, now)
+    rows = [row for row in rows if row.token in ended]
     if not rows:
         return 0
     taken = 0
@@ -353,7 +497,7 @@ def reap(store: Store, max_attempts: int) -> int:
                 update(Job)
                 .where(
                     Job.id == row.id, Job.token == row.token, Job.state == JobState.RUNNING,
-                    Job.lease_until < writer.now,
+                    Job.lease_until == row.lease_until,
                 )
                 .values(
                     state=JobState.FAILED if failed else JobState.OWED, token=None, lease_until=None,
@@ -369,9 +513,16 @@ def reap(store: Store, max_attempts: int) -> int:
 
 
 def requeue(store: Store, job_ids: Sequence[str] | None = None) -> list[str]:
-    """Owes failed jobs again (all of them for None) with their attempts counted anew."""
+    """Owes failed jobs again (all of them for None) with their attempts counted anew.
+
+    One whose input retention removed stays failed: there is nothing left to read.
+    """
+    removed = (
+        select(JobInput.job_id).join(Evidence, Evidence.id == JobInput.evidence_id)
+        .where(JobInput.job_id == Job.id, Evidence.removed_at.is_not(None)).exists()
+    )  # fmt: skip
     with store.write() as writer:
-        query = update(Job).where(Job.state == JobState.FAILED)
+        query = update(Job).where(Job.state == JobState.FAILED, ~removed)
         if job_ids is not None:
             query = query.where(Job.id.in_(job_ids))
         done = writer.connection.execute(

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from db import jobs
+from db import jobs, retention, series
 from db.errors import Misconfigured, Rejected
 from db.ids import new_id
 from db.jobs import Owed
 from db.keys import Keys
-from db.records import Evidence, FileState, Identity
+from db.records import Evidence, FileState, Identity, Kind
+from db.series import Routed
 from db.store import Writer
-from db.tables import Case, File
+from db.tables import Case, EvidenceLink, File
 from db.tables import Evidence as EvidenceRow
 from db.tables import Identity as IdentityRow
 
@@ -27,6 +28,9 @@ class Sighting:
     name: str  #: path below the inbox, POSIX form; sealed before it is stored
     suffix: str
     bytes: int
+    file_id: str = ""  #: known beforehand of what an archive holds; else a fresh one
+    parent_id: str | None = None  #: the archive it was unpacked from
+    key: str = ""  #: what its path is known by, when that is not its name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +39,7 @@ class Pending:
 
     id: str
     name: str
+    parent_id: str | None = None  #: the archive it was unpacked from
 
 
 def insert_new(connection: Connection, table: type, rows: Sequence[dict[str, object]]) -> None:
@@ -48,6 +53,11 @@ def path_key(keys: Keys, name: str) -> str:
     return keys.pseudonym("f", name)
 
 
+def folder_key(keys: Keys, name: str) -> str:
+    """The keyed digest of the folder that a path lies in."""
+    return keys.pseudonym("d", name.rpartition("/")[0])
+
+
 def see(
     writer: Writer, sightings: Sequence[Sighting], state: FileState = FileState.PENDING
 ) -> dict[str, str]:
@@ -55,15 +65,17 @@ def see(
 
     A path that already has an open row keeps it.
     """
-    by_key = {path_key(writer.keys, s.name): s for s in sightings}
+    by_key = {path_key(writer.keys, s.key or s.name): s for s in sightings}
     rows: list[dict[str, object]] = []
     for key, sighting in by_key.items():
-        file_id = new_id()
+        file_id = sighting.file_id or new_id()
         sealed = writer.keys.seal(sighting.name, f"files.name:{file_id}")
         rows.append(
             {"id": file_id, "path_key": key, "name_sealed": sealed, "suffix": sighting.suffix[:16],
              "bytes": sighting.bytes, "state": state, "first_seen": writer.now, "changed_at": writer.now,
-             "reason": "dropping" if state is FileState.IGNORED else None}
+             "reason": "dropping" if state is FileState.IGNORED else None,
+             "folder_key": folder_key(writer.keys, sighting.key or sighting.name),
+             "parent_id": sighting.parent_id}
         )  # fmt: skip
     if not rows:
         return {}
@@ -83,10 +95,20 @@ def see(
 
 def open_files(connection: Connection, keys: Keys) -> list[Pending]:
     """The files that are seen and not concluded, for a start after any stop."""
-    query = select(File.id, File.name_sealed).where(File.state == FileState.PENDING)
+    query = select(File.id, File.name_sealed, File.parent_id).where(File.state == FileState.PENDING)
     return [
-        Pending(id=i, name=keys.unseal(sealed, f"files.name:{i}")) for i, sealed in connection.execute(query)
+        Pending(id=i, name=keys.unseal(sealed, f"files.name:{i}"), parent_id=parent)
+        for i, sealed, parent in connection.execute(query)
     ]
+
+
+def seen(connection: Connection, keys: Sequence[str]) -> set[str]:
+    """Which of these path keys files were ever taken in under."""
+    found: set[str] = set()
+    for start in range(0, len(keys), 500):
+        part = keys[start : start + 500]
+        found.update(connection.scalars(select(File.path_key).where(File.path_key.in_(part))))
+    return found
 
 
 def droppings(connection: Connection) -> set[str]:
@@ -143,32 +165,71 @@ def reopen(writer: Writer, file_id: str, name: str) -> None:
 
 def accept(
     writer: Writer, file_id: str, evidence: Evidence, *, digest: str, size: int, owed: Sequence[Owed],
-    unread: str | None = None,
+    unread: str | None = None, awaits_series: bool = False, routed: Routed | None = None,
 ) -> FileState:  # fmt: skip
     """Records an input and the jobs it owes. The same bytes again are a duplicate.
 
+    The same words again under another header are one reading: the new input is linked to the first.
     unread: "code: sentence" why no model reads this input, when `owed` is empty.
+    awaits_series: a model reads it with its whole series, once that is decided on; routed: by which rules.
     Raises Rejected `conflict` when its UID is already held by other bytes.
     """
     known = writer.connection.execute(
-        select(EvidenceRow.id, EvidenceRow.case_id).where(EvidenceRow.digest == digest)
+        select(EvidenceRow.id, EvidenceRow.case_id).where(EvidenceRow.digest == digest).with_for_update()
     ).one_or_none()
     if known is not None:
+        retention.restored(writer, known.id)
         jobs.owe(writer, known.case_id, known.id, digest, owed)  # a model may have come since
         conclude(writer, file_id, FileState.DUPLICATE, digest=digest, evidence_id=known.id)
         return FileState.DUPLICATE
-    evidence_id, case_id = _record(writer, evidence, digest, size)
+    evidence_id, case_id, content = _record(writer, evidence, digest, size)
+    if evidence.series_uid or evidence.study_uid:
+        series.arrive(writer, case_id, evidence, routed)
+    first = _link(writer, evidence_id, case_id, evidence.kind, content)
+    if first is not None and evidence.kind == Kind.NOTE:
+        jobs.owe(writer, first.case_id, first.id, first.digest, owed)
+        conclude(
+            writer, file_id, FileState.DONE, reason="same-text", digest=digest, evidence_id=evidence_id,
+            sentence="the same words were received before under another header; that reading stands",
+        )  # fmt: skip
+        return FileState.DONE
     jobs.owe(writer, case_id, evidence_id, digest, owed)
     if not owed and unread:
-        series = evidence.series_uid or digest
-        jobs.unread(writer, case_id, evidence_id, series, unread)
-    state = FileState.READY if owed else FileState.DONE
+        jobs.unread(writer, case_id, evidence_id, evidence.series_uid or digest, unread)
+    state = FileState.READY if owed or awaits_series else FileState.DONE
     conclude(writer, file_id, state, digest=digest, evidence_id=evidence_id)
     return state
 
 
-def _record(writer: Writer, evidence: Evidence, digest: str, size: int) -> tuple[str, str]:
-    """The evidence row, with its case and identity. Raises Rejected `conflict`."""
+def _link(
+    writer: Writer, evidence_id: str, case_id: str, kind: Kind, content: str | None
+) -> Row[str, str, str] | None:
+    """The earliest input with the same content, as (id, case_id, digest), linked to this one."""
+    if content is None:
+        return None
+    first = writer.connection.execute(
+        select(EvidenceRow.id, EvidenceRow.case_id, EvidenceRow.digest)
+        .where(EvidenceRow.content == content, EvidenceRow.id != evidence_id)
+        .order_by(EvidenceRow.received_at, EvidenceRow.id)
+        .limit(1)
+    ).one_or_none()
+    if first is None:
+        return None
+    relation = "same_text_as" if kind == Kind.NOTE else "same_pixels_as"
+    writer.connection.execute(
+        insert(EvidenceLink).values(
+            evidence_id=evidence_id, other_id=first.id, relation=relation, created_at=writer.now
+        )
+    )
+    writer.audit(
+        f"evidence:{evidence_id}", "evidence:linked", relation=relation, other=first.id, case=case_id,
+        other_case=first.case_id,
+    )  # fmt: skip
+    return first
+
+
+def _record(writer: Writer, evidence: Evidence, digest: str, size: int) -> tuple[str, str, str | None]:
+    """The evidence row, with its case, identity and content key. Raises Rejected `conflict`."""
     if evidence.uid and writer.connection.scalar(
         select(func.count()).select_from(EvidenceRow).where(EvidenceRow.uid == evidence.uid)
     ):
@@ -184,17 +245,28 @@ def _record(writer: Writer, evidence: Evidence, digest: str, size: int) -> tuple
     row: dict[str, object] = {"id": case_id, "patient": patient, "created_at": writer.now}
     insert_new(writer.connection, Case, [row])
     evidence_id = new_id()
+    content = _content(writer.keys, evidence, patient)
     writer.connection.execute(
         insert(EvidenceRow).values(
             id=evidence_id, case_id=case_id, kind=evidence.kind, uid=evidence.uid or None, digest=digest,
             bytes=size, study_uid=evidence.study_uid or None, series_uid=evidence.series_uid or None,
-            facts=dict(evidence.facts), received_at=writer.now,
+            facts=dict(evidence.facts), content=content, received_at=writer.now,
         )
     )  # fmt: skip
     writer.audit(
         f"evidence:{evidence_id}", "evidence:received", case=case_id, kind=evidence.kind, digest=digest
     )
-    return evidence_id, case_id
+    return evidence_id, case_id, content
+
+
+def _content(keys: Keys, evidence: Evidence, patient: str | None) -> str | None:
+    """Keyed, because a short text could be guessed from its digest. Words are one patient's; without
+    a patient, one case's: two unknown people may both be told "no change"."""
+    if not evidence.content:
+        return None
+    whose = ("pixels",) if evidence.kind != Kind.NOTE else (
+        "note", patient or "", "" if patient else evidence.case_key)  # fmt: skip
+    return keys.pseudonym("s", *whose, evidence.content)
 
 
 def _identify(writer: Writer, identity: Identity | None) -> str | None:

@@ -61,6 +61,17 @@ def place(error: BaseException) -> str:
     return f"{type(error).__name__} at {name}:{chosen.lineno}"
 
 
+def trace(error: BaseException) -> str:
+    """The way to an exception, innermost place first, without its message: `a.py:3 < b.py:12`."""
+    ours = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(str(ROOT))]
+    places = [
+        f"{Path(f.filename).relative_to(ROOT)}:{f.lineno}"
+        for f in reversed(ours)
+        if "site-packages" not in f.filename
+    ]
+    return " < ".join(places[:8])
+
+
 class _Quiet(logging.Handler):
     """Passes libraries' records on as events: the logger, the level and the template, no arguments."""
 

@@ -33,7 +33,7 @@ SECONDS = (
     1800,
     3600,
 )
-STAGES = ("settle", "claim", "read", "archive", "record", "wait", "decode", "forward", "commit")
+STAGES = ("settle", "claim", "unpack", "read", "archive", "record", "wait", "decode", "forward", "commit")
 
 stage_seconds = Histogram(
     "wetread_stage_seconds", "Seconds a stage took.", ["stage", "model"], buckets=SECONDS
@@ -51,6 +51,11 @@ job_attempts = Counter(
 )
 requeued = Counter("wetread_requeued_total", "Jobs hinted or owed again, by cause.", ["cause"])
 errors = Counter("wetread_errors_total", "Errors by stage and kind.", ["stage", "kind"])
+rules_loaded = Gauge(
+    "wetread_rules_loaded_timestamp_seconds", "When the routing rules in force were read.",
+    multiprocess_mode="mostrecent",
+)  # fmt: skip
+rules_refused = Counter("wetread_rules_refused_total", "Rules files that were refused.")
 model_load_seconds = Gauge(
     "wetread_model_load_seconds",
     "Seconds to load and warm up.",

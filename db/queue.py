@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from db.errors import Unavailable
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
 TASK = "wetread.diagnose"
+CANARY = "wetread.canary"
 LANES = ("stat", "routine", "off-peak")
 Enqueue = Callable[[str, str], None]  #: job id, lane
 
@@ -21,6 +24,11 @@ Enqueue = Callable[[str, str], None]  #: job id, lane
 def queue_name(lane: str) -> str:
     """The Redis list of a lane. Lanes are queues, since Redis priorities split a queue anyway."""
     return f"wetread.{lane}"
+
+
+def canary_queue(worker: str) -> str:
+    """The list on which a worker sends itself proofs that it consumes."""
+    return f"{CANARY}.{worker}"
 
 
 def celery_app(redis_url: str, *, visibility_seconds: float = 3600) -> Celery:
@@ -47,8 +55,12 @@ def celery_app(redis_url: str, *, visibility_seconds: float = 3600) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        worker_soft_shutdown_timeout=10,  # a second SIGTERM still lets the forward in hand end
         broker_transport_options={
             "visibility_timeout": visibility_seconds,
+            # kombu sweeps unacknowledged hints every interval x throttle seconds; 10 x 10 as it comes
+            "unacked_restore_interval": 1,
+            "unacked_restore_throttle": 1,
             "socket_timeout": 15,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
@@ -72,8 +84,11 @@ def sender(app: Celery) -> Enqueue:
 
 
 def connect(redis_url: str) -> Redis:
-    """A plain client with short time-outs."""
-    return Redis.from_url(redis_url, socket_timeout=5, socket_connect_timeout=3)
+    """A plain client that says within two seconds when Redis does not answer.
+
+    The library's own retries would hold its caller for half a minute: ours all ask again later.
+    """
+    return Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0))
 
 
 def depth(client: Redis, lanes: Iterable[str] = LANES) -> dict[str, int]:
@@ -85,8 +100,8 @@ def depth(client: Redis, lanes: Iterable[str] = LANES) -> dict[str, int]:
 
 
 def is_up(client: Redis) -> bool:
-    """Redis answers."""
+    """Redis takes what is written: a full one, or one whose disk is full, answers a ping all the same."""
     try:
-        return bool(client.ping())
+        return bool(client.set("wetread.alive", 1, ex=60))
     except RedisError:
         return False

@@ -29,6 +29,15 @@ class JobState(StrEnum):
     FAILED = "failed"  #: attempts used up, or our own bug
 
 
+class Whole(StrEnum):
+    """Where a series or a study stands on its way to being whole."""
+
+    WAITING = "waiting"  #: more may come
+    COMPLETE = "complete"
+    PARTIAL = "partial"  #: something lacks, and it is read all the same, flagged
+    QUARANTINED = "quarantined"  #: something lacks, and it is not read
+
+
 class Kind(StrEnum):
     """What an input is."""
 
@@ -76,6 +85,7 @@ class Evidence:
     study_uid: str = ""
     series_uid: str = ""
     facts: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+    content: str = ""  #: digest of pixels with their geometry, or of the words, without the header
 
 
 @dataclass(frozen=True, kw_only=True)

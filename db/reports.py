@@ -133,7 +133,7 @@ def _result(row: Row) -> Row:
     code, system, meaning = row.pop("code"), row.pop("system"), row.pop("meaning")
     row["finding"] = None if code is None else {"code": code, "system": system, "meaning": meaning}
     row["evidence"] = _json(row["evidence"])
-    row["abstained"] = bool(row["abstained"])
+    row["abstained"], row["partial"] = bool(row["abstained"]), bool(row["partial"])
     row["positive"] = None if row["positive"] is None else bool(row["positive"])
     row["created_at"] = _iso(row["created_at"])
     return row
@@ -155,18 +155,33 @@ def case_report(connection: Connection, case_id: str) -> Row | None:
     jobs = _rows(
         connection, "SELECT * FROM v_jobs WHERE case_id = :id ORDER BY created_at, job_id", id=case_id
     )
+    order = "WHERE case_id = :id ORDER BY created_at, study_uid"
+    studies = _rows(connection, f"SELECT * FROM v_studies {order}", id=case_id)  # noqa: S608
+    series = _rows(connection, f"SELECT * FROM v_series {order}", id=case_id)  # noqa: S608
+    links = _rows(
+        connection, "SELECT l.evidence_id, l.relation, l.other_id, o.case_id AS other_case_id "
+        "FROM evidence_links l JOIN evidence e ON e.id = l.evidence_id "
+        "JOIN evidence o ON o.id = l.other_id WHERE e.case_id = :id OR o.case_id = :id "
+        "ORDER BY l.created_at, l.evidence_id", id=case_id,
+    )  # fmt: skip
+    others = [f"study:{s['study_id']}" for s in studies] + [f"series:{s['series_id']}" for s in series]
     return {
         **{k: _plain(k, v) for k, v in head.items()},
         "inputs": evidence,
+        "links": links,
+        "studies": studies,
+        "series": series,
         "readings": jobs,
         "results": results(connection, case_id=case_id),
-        "timeline": _timeline(connection, evidence, jobs),
+        "timeline": _timeline(connection, evidence, jobs, others),
         "reviews": [],
     }
 
 
-def _timeline(connection: Connection, evidence: Sequence[Row], jobs: Sequence[Row]) -> list[Row]:
-    subjects = [f"evidence:{e['id']}" for e in evidence] + [f"job:{j['job_id']}" for j in jobs]
+def _timeline(
+    connection: Connection, evidence: Sequence[Row], jobs: Sequence[Row], others: Sequence[str]
+) -> list[Row]:
+    subjects = [f"evidence:{e['id']}" for e in evidence] + [f"job:{j['job_id']}" for j in jobs] + [*others]
     files = [f["file_id"] for e in evidence for f in _rows(
         connection, "SELECT file_id FROM v_files WHERE evidence_id = :id", id=e["id"])]  # fmt: skip
     entries: list[Row] = []

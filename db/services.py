@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -38,13 +38,32 @@ def gone(store: Store, name: str) -> None:
 
 def alive(store: Store, connection: Connection, fresh_seconds: float) -> dict[str, dict[str, object]]:
     """Each service by name with state, pid and detail; state is `lost` when its last beat is too old."""
-    limit = store.now() - timedelta(seconds=fresh_seconds)
+    now, fresh = store.now(), timedelta(seconds=fresh_seconds)
+    limit, latest = now - fresh, now + fresh
     return {
         s.name: {
-            "state": s.state if s.heartbeat_at >= limit else "lost",
+            # a beat from the future was left by a clock that has been put back since
+            "state": s.state if limit <= s.heartbeat_at <= latest else "lost",
             "pid": s.pid,
             "heartbeat_at": s.heartbeat_at.isoformat(timespec="seconds"),
             **s.detail,
         }
         for s in connection.execute(select(Service.__table__))
     }
+
+
+def canary_ages(store: Store, connection: Connection) -> dict[str, float]:
+    """Seconds since each worker last proved that it consumes: by a batch, or by a canary of its own.
+
+    Of one that is reading: since it last said so. A worker that is not ready yet owes no proof.
+    """
+    ages = {}
+    for service in connection.execute(select(Service.__table__)):
+        proofs = [service.detail.get("canary_at"), service.detail.get("last_job_at")]
+        times = [datetime.fromisoformat(at) for at in proofs if isinstance(at, str)]
+        if not times:
+            continue
+        if service.detail.get("busy_seconds") is not None:
+            times.append(service.heartbeat_at)
+        ages[service.name] = max(0.0, (store.now() - max(times)).total_seconds())
+    return ages

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from pydantic import Field, SecretStr, ValidationError
@@ -56,6 +56,37 @@ class Settings(BaseSettings):
     truncated_after_seconds: float = Field(
         60.0, gt=0, description="seconds without growth after which an incomplete file is quarantined"
     )
+    series_quiet_seconds: float = Field(
+        10.0, ge=0, description="seconds without a new instance after which a series without a gap is whole"
+    )
+    study_quiet_seconds: float = Field(
+        60.0, ge=0, description="seconds without a new instance after which a study is whole"
+    )
+    series_wait_seconds: float = Field(
+        900.0, ge=0,
+        description="seconds after its last instance that a series or study with something lacking waits",
+    )  # fmt: skip
+    completeness_policy: Literal["wait", "partial", "quarantine"] = Field(
+        "wait",
+        description="what becomes of a series with something lacking: wait that long and read it flagged "
+        "as partial; read it so once it is quiet; or wait and quarantine it. A rule's policy wins",
+    )
+    required_series: str = Field(
+        "", description="series that a study must have, as MODALITY[/plane][/count], ...: MR/sagittal/20"
+    )
+    rules_file: Path | None = Field(
+        None, description="routing rules (docs/rules.md); default <home>/rules.toml where there is one"
+    )
+    site: str = Field(
+        "", max_length=64, description="this installation's site, as rules match it; a folder site=NAME wins"
+    )
+    zip_entries_max: int = Field(20_000, gt=0, description="files that one zip archive may hold")
+    zip_bytes_max: int = Field(
+        8 * 1024**3, gt=0, description="bytes that one zip archive may grow to; a larger one is quarantined"
+    )
+    zip_ratio_max: int = Field(
+        200, gt=0, description="times its packed size that a zip archive may grow to; images stay below ten"
+    )
     file_max_bytes: int = Field(2 * 1024**3, gt=0, description="bytes; larger files are quarantined unread")
     note_max_bytes: int = Field(1_000_000, gt=0, description="bytes; a longer note is quarantined unread")
     intake_batch: int = Field(64, gt=0, description="files recorded in one transaction: groups the syncs")
@@ -69,16 +100,56 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(
         5.0, gt=0, description="seconds between a service's signs of life and its leases' renewals"
     )
+    visibility_seconds: float = Field(
+        3600.0, gt=0, description="seconds after which Redis gives a hint that nobody acknowledged again"
+    )
+    job_seconds_max: float = Field(
+        600.0, gt=0,
+        description="seconds one batch may run; a worker stuck for longer ends itself, its jobs count a try",
+    )  # fmt: skip
+    canary_seconds: float = Field(
+        15.0,
+        gt=0,
+        description="seconds between the hints that an idle worker sends itself to prove it consumes",
+    )
+    canary_seconds_max: float = Field(
+        90.0, gt=0, description="seconds without an answer to these after which a worker is started anew"
+    )
     max_attempts: int = Field(3, gt=0, description="tries of one job before it is failed for a person to see")
     batch_size: int = Field(
         8, gt=0, description="jobs one forward pass takes at most; a lone job never waits"
     )
+    lane_turn: int = Field(
+        4, ge=2,
+        description="of so many batches one goes to the longest waiting job of a less urgent lane",
+    )  # fmt: skip
     device: str = Field("auto", description="auto: CUDA where there is one, else CPU; or cpu, cuda:0, ...")
     threads: int = Field(0, ge=0, description="CPU threads of a worker; 0: all cores but none oversubscribed")
+    models: str = Field(
+        "", description="names of the models to serve, parted by commas; empty: every installed one"
+    )
     disk_low_bytes: int = Field(
         512 * 1024**2,
         ge=0,
         description="bytes free below which intake stops claiming and files wait in the inbox",
+    )
+    disk_resume_bytes: int = Field(
+        768 * 1024**2, ge=0,
+        description="bytes free from which intake claims again; above disk_low_bytes, lest it flap",
+    )  # fmt: skip
+    queue_limit: int = Field(
+        20_000, ge=0,
+        description="jobs waiting from which intake stops claiming, until a tenth are read; 0: no limit",
+    )  # fmt: skip
+
+    retain_done_days: float | None = Field(
+        None, ge=0, description="days a read input's payload is kept after its last change; unset: for ever"
+    )
+    retain_failed_days: float | None = Field(
+        None, ge=0, description="days the payload of an input with a failed job is kept; unset: for ever"
+    )
+    retain_quarantined_days: float | None = Field(
+        None, ge=0, description="days a quarantined file's bytes are kept; unset: for ever"
     )
 
     def folder(self, name: str) -> Path:
@@ -91,6 +162,11 @@ class Settings(BaseSettings):
     def master_key(self) -> Path:
         """Where the master key lies."""
         return self.key_file or self.home / "keys" / "master.key"
+
+    @property
+    def rules(self) -> Path:
+        """Where the routing rules stand, if there are any."""
+        return self.rules_file or self.home / "rules.toml"
 
     @property
     def database(self) -> str:
@@ -123,10 +199,43 @@ class Settings(BaseSettings):
             self.folder(name).mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
+def contradictions(values: Settings) -> list[str]:
+    """Settings that defeat each other, each as a sentence that names both."""
+    v = values
+    pairs = [
+        ("lease_seconds", v.lease_seconds > 2 * v.heartbeat_seconds, "more than twice", "heartbeat_seconds",
+         "one late heartbeat would give a living worker's job to another"),
+        ("visibility_seconds", v.visibility_seconds >= v.lease_seconds, "at least", "lease_seconds",
+         "Redis would repeat the hint of a job that its worker still owns"),
+        ("visibility_seconds", v.visibility_seconds >= v.job_seconds_max, "at least", "job_seconds_max",
+         "Redis would repeat the hint of a job that is still allowed to run"),
+        ("job_seconds_max", v.job_seconds_max >= v.lease_seconds, "at least", "lease_seconds",
+         "a job that is ended by force waits for its lease to end all the same"),
+        ("truncated_after_seconds", v.truncated_after_seconds > v.settle_seconds, "more than",
+         "settle_seconds", "a file would be judged truncated before it has settled"),
+        ("resend_after_seconds", v.resend_after_seconds > v.relay_seconds, "more than", "relay_seconds",
+         "hints would be sent again before they can have been taken"),
+        ("canary_seconds_max", v.canary_seconds_max >= 3 * v.canary_seconds, "at least three times",
+         "canary_seconds", "one lost canary would restart a worker that is well"),
+        ("disk_resume_bytes", v.disk_resume_bytes >= v.disk_low_bytes, "at least", "disk_low_bytes",
+         "intake would resume and stop at every file"),
+        ("file_max_bytes", v.file_max_bytes >= v.note_max_bytes, "at least", "note_max_bytes",
+         "a note would be refused for its size as a file"),
+        ("queue_limit", not v.queue_limit or v.queue_limit >= v.batch_size, "0, or at least", "batch_size",
+         "no batch could ever be full"),
+    ]  # fmt: skip
+    return [
+        f"{name} ({getattr(v, name):g}) must be {how} {other} ({getattr(v, other):g}): else {why}"
+        for name, holds, how, other, why in pairs
+        if not holds
+    ]
+
+
 def load(home: Path | None = None) -> Settings:
     """The settings from the environment over `<home>/wetread.toml` over the defaults.
 
-    Raises Misconfigured, naming each wrong setting, never its value (it may be a secret).
+    Raises Misconfigured, naming each wrong setting, never its value (it may be a secret), and settings that
+    contradict each other.
     """
     try:
         named: dict[str, Any] = {} if home is None else {"home": home}
@@ -134,9 +243,12 @@ def load(home: Path | None = None) -> Settings:
         path = where / "wetread.toml"
         stored: dict[str, Any] = tomllib.loads(path.read_text("utf-8")) if path.is_file() else {}
         environment = Settings(**named).model_dump(exclude_unset=True)
-        return Settings(**{**stored, **environment, "home": where.absolute()})
+        found = Settings(**{**stored, **environment, "home": where.absolute()})
     except tomllib.TOMLDecodeError as error:
         raise Misconfigured(f"wetread.toml: {error}") from error
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise Misconfigured(f"settings: {wrong}. `wetread settings` lists what there is") from None
+    if wrong_together := contradictions(found):
+        raise Misconfigured(f"settings: {'; '.join(wrong_together)}")
+    return found

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
 
 from db import audit, keys, settings
 from db.archive import Archive
@@ -62,7 +62,9 @@ class Store:
                 head = audit.append(connection, self.keys.audit, writer.entries, writer.now)
                 anchor = self.anchor if head is not None and audit.holds(connection, self.anchor) else None
             if head is not None and anchor is not None:
-                audit.note_anchor(anchor, head)
+                # it is committed: a full disk only leaves the older anchor, which still holds
+                with suppress(OSError):
+                    audit.note_anchor(anchor, head)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -90,6 +92,8 @@ def _fate() -> Iterator[None]:
         raise Unavailable(
             f"database: {type(error.orig).__name__}; is it up, and its disk not full?"
         ) from None
+    except TimeoutError:
+        raise Unavailable("database: every connection is in use; does it hang?") from None
     except DBAPIError as error:
         if error.connection_invalidated:
             raise Unavailable("database: the connection was lost") from None

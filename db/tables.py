@@ -61,6 +61,7 @@ class Base(DeclarativeBase):
 
 
 _OPEN = text("state IN ('pending', 'ignored')")
+WAITING = text("state IN ('owed', 'queued')")  #: literal, so that both databases match their partial index
 
 
 class File(Base):
@@ -77,6 +78,8 @@ class File(Base):
     sentence: Mapped[str | None] = mapped_column(Text)
     digest: Mapped[str | None] = mapped_column(String(64))
     evidence_id: Mapped[str | None] = mapped_column(ForeignKey("evidence.id"))
+    folder_key: Mapped[str | None] = mapped_column(String(32))  #: keyed digest of the folder it came in
+    parent_id: Mapped[str | None] = mapped_column(String(32))  #: the archive file that it was unpacked from
     first_seen: Mapped[datetime] = mapped_column(UtcDateTime)
     changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
     __table_args__ = (
@@ -84,6 +87,9 @@ class File(Base):
         # one open row a path, however many processes watch the folder
         Index("uq_files_open_path", "path_key", unique=True, sqlite_where=_OPEN, postgresql_where=_OPEN),
         Index("ix_files_evidence_id", "evidence_id"),
+        Index("ix_files_path_key", "path_key"),
+        Index("ix_files_folder_key", "folder_key"),
+        Index("ix_files_parent_id", "parent_id"),
     )
 
 
@@ -122,12 +128,115 @@ class Evidence(Base):
     study_uid: Mapped[str | None] = mapped_column(String(64))
     series_uid: Mapped[str | None] = mapped_column(String(64))
     facts: Mapped[dict[str, Any]] = mapped_column(JSON)
+    content: Mapped[str | None] = mapped_column(String(32))  #: keyed digest of pixels or words alone
     received_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    removed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  #: when retention removed the payload
     __table_args__ = (
         UniqueConstraint("uid"),
         Index("ix_evidence_case_id", "case_id"),
+        Index("ix_evidence_content", "content"),
         Index("ix_evidence_series_uid", "series_uid"),
     )
+
+
+class EvidenceLink(Base):
+    """What one input is to another that came before: `same_pixels_as`, `same_text_as`."""
+
+    __tablename__ = "evidence_links"
+    evidence_id: Mapped[str] = mapped_column(ForeignKey("evidence.id"), primary_key=True)
+    other_id: Mapped[str] = mapped_column(ForeignKey("evidence.id"), primary_key=True)
+    relation: Mapped[str] = mapped_column(String(32), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    __table_args__ = (Index("ix_evidence_links_other_id", "other_id"),)
+
+
+class Study(Base):
+    """A study as far as it came, and whether it is whole."""
+
+    __tablename__ = "studies"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    case_id: Mapped[str] = mapped_column(ForeignKey("cases.id"))
+    study_uid: Mapped[str] = mapped_column(String(64))
+    instances: Mapped[int] = mapped_column(Integer)
+    state: Mapped[str] = mapped_column(String(16))  #: waiting, complete, partial, quarantined
+    reason: Mapped[str | None] = mapped_column(Text)  #: "code: sentence" of the last decision
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    last_at: Mapped[datetime] = mapped_column(UtcDateTime)  #: when its last instance came
+    check_at: Mapped[datetime] = mapped_column(UtcDateTime)  #: not decided on before this time
+    decided_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    forced_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  #: a person called it complete
+    declared_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  #: its sender said done
+    __table_args__ = (
+        UniqueConstraint("case_id", "study_uid"),
+        Index("ix_studies_state", "state", "check_at"),
+        Index("ix_studies_study_uid", "study_uid"),
+    )
+
+
+class Series(Base):
+    """A series as far as it came, and whether it is whole."""
+
+    __tablename__ = "series"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    case_id: Mapped[str] = mapped_column(ForeignKey("cases.id"))
+    study_uid: Mapped[str] = mapped_column(String(64))
+    series_uid: Mapped[str] = mapped_column(String(64))
+    instances: Mapped[int] = mapped_column(Integer)
+    state: Mapped[str] = mapped_column(String(16))  #: waiting, complete, partial, quarantined
+    reason: Mapped[str | None] = mapped_column(Text)  #: "code: sentence" of the last decision
+    policy: Mapped[str | None] = mapped_column(String(16))  #: the rules' word for its newest instance
+    lane: Mapped[str | None] = mapped_column(String(16))  #: likewise
+    models: Mapped[list[str] | None] = mapped_column(JSON)  #: likewise; null: any that asks for it
+    revision: Mapped[int] = mapped_column(Integer)  #: number of the newest revision, 0 before the first
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    last_at: Mapped[datetime] = mapped_column(UtcDateTime)  #: when its last instance came
+    check_at: Mapped[datetime] = mapped_column(UtcDateTime)  #: not decided on before this time
+    decided_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    forced_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  #: a person called it complete
+    declared_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  #: its sender said done
+    __table_args__ = (
+        UniqueConstraint("case_id", "series_uid"),
+        Index("ix_series_state", "state", "check_at"),
+        Index("ix_series_series_uid", "series_uid"),
+        Index("ix_series_study_uid", "study_uid"),
+    )
+
+
+class SeriesRevision(Base):
+    """The set of instances that a series was read as; a late instance makes the next one."""
+
+    __tablename__ = "series_revisions"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    series_id: Mapped[str] = mapped_column(ForeignKey("series.id"))
+    number: Mapped[int] = mapped_column(Integer)  #: from 1
+    digest: Mapped[str] = mapped_column(String(64))  #: over its instances' digests in slice order
+    instances: Mapped[int] = mapped_column(Integer)
+    state: Mapped[str] = mapped_column(String(16))  #: complete or partial
+    reason: Mapped[str] = mapped_column(Text)
+    supersedes: Mapped[str | None] = mapped_column(String(32))  #: the revision before
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    __table_args__ = (UniqueConstraint("series_id", "number"),)
+
+
+class Manifest(Base):
+    """A sender's list of what a folder holds; its id is that of the file it came as."""
+
+    __tablename__ = "manifests"
+    id: Mapped[str] = mapped_column(ForeignKey("files.id"), primary_key=True)
+    folder_key: Mapped[str] = mapped_column(String(32))
+    expected: Mapped[int] = mapped_column(Integer)  #: files that the folder should hold
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    __table_args__ = (Index("ix_manifests_folder_key", "folder_key"),)
+
+
+class ManifestEntry(Base):
+    """One file that a manifest names."""
+
+    __tablename__ = "manifest_entries"
+    manifest_id: Mapped[str] = mapped_column(ForeignKey("manifests.id"), primary_key=True)
+    path_key: Mapped[str] = mapped_column(String(32), primary_key=True)
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    __table_args__ = (Index("ix_manifest_entries_path_key", "path_key"),)
 
 
 class Job(Base):
@@ -150,6 +259,7 @@ class Job(Base):
     error: Mapped[str | None] = mapped_column(Text)  #: kind and place of the last failure, no message
     device: Mapped[str | None] = mapped_column(String(32))
     seconds: Mapped[dict[str, float] | None] = mapped_column(JSON)  #: by stage
+    revision_id: Mapped[str | None] = mapped_column(String(32))  #: the series revision it reads, if any
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     queued_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -158,6 +268,9 @@ class Job(Base):
         UniqueConstraint("input_digest", "model", "model_version", "weights_sha256", name="uq_jobs_identity"),
         Index("ix_jobs_state", "state", "model", "lane", "created_at"),
         Index("ix_jobs_case_id", "case_id"),
+        Index("ix_jobs_revision_id", "revision_id"),
+        # what a worker asks for at every claim: the oldest waiting job of a lane
+        Index("ix_jobs_waiting", "lane", "created_at", sqlite_where=WAITING, postgresql_where=WAITING),
     )
 
 
@@ -192,7 +305,9 @@ class Result(Base):
     abstained: Mapped[bool] = mapped_column(Boolean)
     reason: Mapped[str | None] = mapped_column(Text)
     evidence: Mapped[dict[str, Any]] = mapped_column(JSON)
-    status: Mapped[str] = mapped_column(String(16))
+    status: Mapped[str] = mapped_column(String(16))  #: preliminary; superseded by a later revision's
+    partial: Mapped[bool | None] = mapped_column(Boolean)  #: read from a series that was not whole
+    supersedes: Mapped[str | None] = mapped_column(String(32))  #: the job whose results it replaces
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     __table_args__ = (UniqueConstraint("job_id", "position"), Index("ix_results_created_at", "created_at"))
 

@@ -8,6 +8,7 @@ from redis import Redis
 
 from db import jobs, metrics, queue
 from db.errors import Unavailable
+from db.leases import LeaseWatch
 from db.logs import get
 from db.queue import Enqueue
 from db.store import Store
@@ -19,13 +20,15 @@ class Dispatch:
     """Hints jobs to the workers. Every step may happen twice: leases decide who works."""
 
     def __init__(
-        self, store: Store, client: Redis, enqueue: Enqueue, *, resend_after_seconds: float, max_attempts: int
-    ) -> None:
+        self, store: Store, client: Redis, enqueue: Enqueue, *, resend_after_seconds: float, max_attempts: int,
+        watch: LeaseWatch | None = None,
+    ) -> None:  # fmt: skip
         self.store = store
         self._client = client
         self._enqueue = enqueue
         self._resend_after = resend_after_seconds
         self._max_attempts = max_attempts
+        self._watch = watch
 
     def relay(self) -> int:
         """Hints every owed job; returns how many. Nothing is marked while Redis is away."""
@@ -37,20 +40,19 @@ class Dispatch:
         return count
 
     def reconcile(self) -> None:
-        """Takes dead workers' jobs back, and sends hints again that an empty queue has lost."""
-        reaped = jobs.reap(self.store, self._max_attempts)
+        """Takes dead workers' jobs back, and sends hints again that an empty lane has lost."""
+        reaped = jobs.reap(self.store, self._max_attempts, self._watch)
         if reaped:
             metrics.requeued.labels("lease-expired").inc(reaped)
             log.warning("leases_ended", jobs=reaped)
         try:
-            waiting = sum(queue.depth(self._client).values())
+            empty = [lane for lane, waiting in queue.depth(self._client).items() if waiting == 0]
         except Unavailable:
             return
-        if waiting == 0:
-            lost = jobs.hint_lost(self.store, self._resend_after)
-            if lost:
-                metrics.requeued.labels("lost-hint").inc(self._send(lost))
-                log.warning("hints_sent_again", jobs=len(lost))
+        lost = jobs.hint_lost(self.store, self._resend_after, empty) if empty else []
+        if lost:
+            metrics.requeued.labels("lost-hint").inc(self._send(lost))
+            log.warning("hints_sent_again", jobs=len(lost))
 
     def _send(self, rows: Iterable[tuple[str, str]]) -> int:
         sent = 0

@@ -7,15 +7,22 @@ from typing import Protocol, cast
 
 from db.errors import Rejected
 from db.records import Evidence, Kind
+from ingest import unpack
 from ingest.readers import dicom, note
 from models.payloads import Payload
 
 HEAD_BYTES = 4096
+SIDECAR = ".sidecar"  #: what the JSON claimed with a note is named after it in the work area
 
 
 def is_known(suffix: str) -> bool:
     """Is this lower-case suffix one that readers know, hence no part of anybody's name?"""
-    return suffix in dicom.SUFFIXES or suffix in note.SUFFIXES or note.foreign(b"", suffix) is not None
+    return (
+        suffix == unpack.SUFFIX
+        or suffix in dicom.SUFFIXES
+        or suffix in note.SUFFIXES
+        or note.foreign(b"", suffix) is not None
+    )
 
 
 class Reader(Protocol):
@@ -56,6 +63,8 @@ def reader(path: Path, suffix: str) -> Reader:
 def missing(path: Path, suffix: str) -> str | None:
     """What a file still lacks to be whole, None when nothing (or when no reader can tell)."""
     try:
+        if suffix == unpack.SUFFIX:
+            return unpack.whole(path)
         return reader(path, suffix).whole(path)
     except (Rejected, OSError):
         return None

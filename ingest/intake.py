@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import cast
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from db import ledger, metrics
-from db.archive import Archive
+from db.archive import Archive, sha256_of
 from db.errors import Misconfigured, Rejected, Unavailable
 from db.jobs import Owed
+from db.keys import Keys
 from db.logs import get, place
 from db.records import Evidence, FileState
+from db.series import Routed
 from db.settings import Settings
 from db.store import Store, Writer
-from ingest import identify, quarantine, routing
+from ingest import contents, identify, media, quarantine, reading, routing, rules, unpack
+from ingest.contents import Contents
 from ingest.readers import note
+from ingest.rulebook import RuleBook
+from ingest.rules import Decision
 from models.card import ModelCard
 
 log = get("ingest")
-SIDECAR = ".sidecar"
+HALF_SECONDS = 3600  # older than any unpacking that is still at work
+SIDECAR_BYTES = 65_536  #: a handful of keys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +43,13 @@ class Claimed:
     name: str  #: path below the inbox it came from
     work: Path
     sidecar_id: str | None = None  #: the ledger's id of the JSON that came with it
+    parent_id: str | None = None  #: the ledger's id of the archive it was unpacked from
     claimed_at: float = field(default_factory=time.perf_counter)
 
     @property
     def sidecar(self) -> Path:
         """Where the claimed sidecar lies, if there is one."""
-        return self.work.with_name(self.work.name + SIDECAR)
+        return self.work.with_name(self.work.name + identify.SIDECAR)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +62,11 @@ class Read:
     evidence: Evidence | None = None
     owed: tuple[Owed, ...] = ()
     unread: str | None = None
+    decision: Decision | None = None  #: the routing rules' word; None without a rules file
     refusal: Rejected | None = None
     stage: str = "read"
+    contents: Contents | None = None  #: of an archive
+    index: str | None = None  #: the sentence about a medium's index, which is not read itself
 
 
 class Intake:
@@ -69,6 +81,8 @@ class Intake:
         self.cards = cards
         self.inbox = settings.folder("inbox")
         self.work = work_folder(settings)
+        self.rulebook = RuleBook(settings, store, cards)
+        self._unpacked: list[Claimed] = []
 
     def claim(self, file_id: str, name: str, sidecar: tuple[str, str] | None = None) -> Claimed | None:
         """Renames a file (and its sidecar, as (id, name)) into the work area; None when it is gone.
@@ -102,7 +116,7 @@ class Intake:
             pending = ledger.open_files(connection, self.store.keys)
         found = []
         for file in pending:
-            claimed = Claimed(id=file.id, name=file.name, work=self.work / file.id)
+            claimed = Claimed(id=file.id, name=file.name, work=self.work / file.id, parent_id=file.parent_id)
             if os.path.lexists(claimed.work):
                 found.append(claimed)
         return found
@@ -110,7 +124,10 @@ class Intake:
     def sweep(self) -> None:
         """Removes work files whose rows were concluded just before the last stop."""
         for path in self.work.iterdir():
-            file_id = path.name.removesuffix(SIDECAR)
+            if path.name.startswith(".") and time.time() - path.lstat().st_mtime > HALF_SECONDS:
+                path.unlink()  # half an archive's entry, from a stop long ago
+                continue
+            file_id = path.name.removesuffix(identify.SIDECAR)
             with self.store.read() as connection:
                 state = ledger.state_of(connection, file_id)
             if state is FileState.QUARANTINED and path.name == file_id:
@@ -132,6 +149,11 @@ class Intake:
             metrics.intake_seconds.observe(time.perf_counter() - read.file.claimed_at)
         return states
 
+    def take_unpacked(self) -> list[Claimed]:
+        """The files that archives held which were recorded since the last call."""
+        found, self._unpacked = self._unpacked, []
+        return found
+
     def _read(self, file: Claimed) -> Read | None:
         """The file read and archived, or refused; None when another ingest has taken it meanwhile."""
         try:
@@ -150,6 +172,9 @@ class Intake:
                     "too-large", f"{size} bytes, at most {self.settings.file_max_bytes} are read",
                     "Raise file_max_bytes if it is right, and release it.",
                 )  # fmt: skip
+            if self._is_archive(file):
+                with metrics.stage("unpack"):
+                    return self._unpack(file, size)
             with metrics.stage("read"):
                 evidence = self._evidence(file)
         except PermissionError:
@@ -159,6 +184,8 @@ class Intake:
                 Rejected("unreadable", "ingest may not read it", "Give its user read access; release it."),
             )
         except Rejected as why:
+            if why.code == "dicomdir" and (sentence := self._index(file)) is not None:
+                return Read(file=file, digest=None, size=size, index=sentence)
             return self._refuse(file, size, why)
         except (Unavailable, Misconfigured):
             raise
@@ -171,8 +198,64 @@ class Intake:
             return self._refuse(file, size, fault)
         with metrics.stage("archive"):
             digest = self.archive.put(file.work)
-        owed, unread = routing.owed(evidence, self.cards)
-        return Read(file=file, digest=digest, size=size, evidence=evidence, owed=tuple(owed), unread=unread)
+        decision = self._decide(evidence, file.name)
+        owed, unread = routing.owed(evidence, self.cards, decision)
+        return Read(
+            file=file, digest=digest, size=size, evidence=evidence, owed=tuple(owed), unread=unread,
+            decision=decision,
+        )  # fmt: skip
+
+    def _claims(self, archive: Claimed, found: Contents) -> list[Claimed]:
+        """An archive's files, which lie in the work area already, as claimed."""
+        aside = {*found.sidecars.values(), *found.manifests}
+        for file_id in found.manifests:
+            (self.work / file_id).unlink(missing_ok=True)
+        return [
+            Claimed(
+                id=s.file_id, name=s.name, work=self.work / s.file_id, parent_id=archive.id,
+                sidecar_id=found.sidecars.get(s.file_id),
+            )
+            for s in found.files
+            if s.file_id not in aside
+        ]  # fmt: skip
+
+    def _is_archive(self, file: Claimed) -> bool:
+        with file.work.open("rb") as opened:
+            return unpack.claims(opened.read(4), PurePosixPath(file.name).suffix.lower())
+
+    def _unpack(self, file: Claimed, size: int) -> Read:
+        """An archive's files, unpacked beside it. Raises Rejected with none of them left."""
+        if file.parent_id is not None:
+            raise Rejected(
+                "zip-nested", "an archive inside an archive, which is not unpacked", "Send it by itself."
+            )
+        bounds = contents.limits(self.settings, self.work)
+        found = contents.opened(file.id, file.name, self.work, self.store.keys, bounds)
+        return Read(file=file, digest=sha256_of(file.work), size=size, contents=found)
+
+    def _index(self, file: Claimed) -> str | None:
+        """What a DICOMDIR says and how much of it is here; None when it cannot be read."""
+        try:
+            names = media.referenced(file.work)
+        except Rejected:
+            return None
+        keys, folder = self.store.keys, PurePosixPath(file.name).parent
+        absent = media.absent(self.inbox / folder, names)
+        with self.store.read() as connection:
+            prefix = folder.as_posix() if file.parent_id is None else _inside(connection, keys, file)
+            known = {n: ledger.path_key(keys, f"{prefix}/{n}".removeprefix("./"))
+                     for name in absent for n in (name, name.lower())}  # fmt: skip
+            seen = ledger.seen(connection, list(known.values()))
+        missing = sum(not seen & {known[name], known[name.lower()]} for name in absent)
+        lack = f"; {missing} of them are not here" if missing else ""
+        return f"an index of {len(names)} files, which are read by themselves{lack}"
+
+    def _decide(self, evidence: Evidence, name: str) -> Decision | None:
+        """Which rule fires, where there are rules."""
+        in_force = self.rulebook.current()
+        if not in_force.digest:
+            return None
+        return in_force.decide(rules.subject(evidence, name, self.settings.site))
 
     def _evidence(self, file: Claimed) -> Evidence:
         path = PurePosixPath(file.name)
@@ -183,20 +266,11 @@ class Intake:
                     "too-large", f"a note of more than {self.settings.note_max_bytes} bytes",
                     "Split it, or raise note_max_bytes and release it.",
                 )  # fmt: skip
-            sidecar = file.sidecar.read_bytes() if file.sidecar.is_file() else None
             return note.read(
-                file.work, sidecar=sidecar, parts=path.parts[:-1], max_bytes=self.settings.note_max_bytes
-            )
-        lacking = found.whole(file.work)
-        try:
-            evidence = found.read(file.work)
-        except Rejected as why:
-            if lacking is None or why.code == "no-pixels":  # the more telling reason
-                raise
-            evidence = None
-        if lacking is not None or evidence is None:
-            raise Rejected("truncated", lacking or "", "Send the whole file again.")
-        return evidence
+                file.work, sidecar=_sidecar(file.sidecar), parts=path.parts[:-1],
+                max_bytes=self.settings.note_max_bytes,
+            )  # fmt: skip
+        return reading.read(file.work)
 
     def _refuse(self, file: Claimed, size: int, why: Rejected, stage: str = "read") -> Read:
         place_ = self.settings.folder("quarantine") / file.id
@@ -214,15 +288,33 @@ class Intake:
 
     def _record_one(self, writer: Writer, read: Read) -> FileState:
         refusal = read.refusal
+        if read.contents is not None:
+            won = ledger.conclude(
+                writer, read.file.id, FileState.DONE, reason="unpacked", digest=read.digest,
+                sentence=f"{len(read.contents.files)} files were unpacked from it",
+            )  # fmt: skip
+            if won:
+                contents.record(writer, read.contents)
+            return FileState.DONE
+        if read.index is not None:
+            ledger.conclude(
+                writer, read.file.id, FileState.IGNORED, reason="dicomdir-index", sentence=read.index
+            )
+            return FileState.IGNORED
         if read.evidence is not None and read.digest is not None:
             try:
                 state = ledger.accept(
                     writer, read.file.id, read.evidence, digest=read.digest, size=read.size, owed=read.owed,
-                    unread=read.unread,
+                    unread=read.unread, awaits_series=not read.owed and read.unread is None,
+                    routed=_routed(read.decision),
                 )  # fmt: skip
             except Rejected as why:
                 refusal = why
                 self._refuse(read.file, read.size, why, "record")
+            else:
+                if read.digest not in self.archive:  # retention removed it while we looked
+                    self.archive.put(read.file.work)
+                _note_decision(writer, read)
         if refusal is not None:
             ledger.conclude(
                 writer, read.file.id, FileState.QUARANTINED, reason=refusal.code, sentence=refusal.sentence,
@@ -241,12 +333,52 @@ class Intake:
 
     def _tidy(self, read: Read, state: FileState) -> None:
         """After the commit: the work file goes; the log says what became of it."""
+        if read.contents is not None:
+            self._unpacked += self._claims(read.file, read.contents)
         if state is FileState.QUARANTINED:
             self._keep(read.file.id, read.file.work)
         read.file.work.unlink(missing_ok=True)
         read.file.sidecar.unlink(missing_ok=True)
         reason = read.refusal.code if read.refusal else None
         log.info("file_taken", file=read.file.id, state=state.value, bytes=read.size, reason=reason)
+
+
+def _inside(connection: Connection, keys: Keys, file: Claimed) -> str:
+    """The folder of an archive's entry, as paths in archives are known."""
+    stem = PurePosixPath(ledger.name_of(connection, keys, str(file.parent_id))).with_suffix("")
+    folder = PurePosixPath(file.name).relative_to(stem).parent.as_posix()
+    return f"{file.parent_id}!" if folder == "." else f"{file.parent_id}!/{folder}"
+
+
+def _routed(decision: Decision | None) -> Routed | None:
+    if decision is None:
+        return None
+    policy = None if decision.rule == rules.DEFAULT else decision.policy  # else the setting's
+    return Routed(policy=policy, lane=decision.lane, models=decision.models)
+
+
+def _note_decision(writer: Writer, read: Read) -> None:
+    """Which rule decided, and why those before it did not, beside the record of the file."""
+    decision = read.decision
+    if decision is not None:
+        writer.audit(
+            f"file:{read.file.id}", "file:routed", rule=decision.rule, lane=decision.lane,
+            policy=decision.policy, models=[owed.model for owed in read.owed], earlier=dict(decision.earlier),
+        )  # fmt: skip
+
+
+def _sidecar(path: Path) -> bytes | None:
+    """What a note's sidecar says, None where there is none. Raises Rejected when it is no small file."""
+    try:
+        info = path.lstat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(info.st_mode) or info.st_size > SIDECAR_BYTES:
+        raise Rejected(
+            "bad-sidecar", f"the sidecar is no regular file of at most {SIDECAR_BYTES} bytes",
+            "Send the note with a sidecar as docs/readers.md describes it.",
+        )  # fmt: skip
+    return path.read_bytes()
 
 
 def work_folder(settings: Settings) -> Path:

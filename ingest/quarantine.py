@@ -9,7 +9,7 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
-from db import ledger
+from db import ledger, series
 from db.archive import CHUNK, seal_file, sha256_of, sync_folder, unseal
 from db.errors import Misconfigured, Rejected
 from db.keys import Keys
@@ -34,6 +34,13 @@ def put(place: Path, work: Path, keys: Keys, why: Rejected, *, stage: str, now: 
                 seal_file(place / PAYLOAD, iter(lambda: file.read(CHUNK), b""), keys)
         except PermissionError:
             digest = None
+    describe(place, why, stage=stage, now=now, digest=digest, size=size)
+    return digest
+
+
+def describe(place: Path, why: Rejected, *, stage: str, now: datetime, digest: str | None, size: int) -> None:
+    """Writes a refused file's reason.json, whole or not at all."""
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
     reason = {
         "file_id": place.name, "code": why.code, "sentence": why.sentence, "what_to_do": why.advice,
         "stage": stage, "sha256": digest, "bytes": size, "quarantined_at": now.isoformat(),
@@ -43,7 +50,6 @@ def put(place: Path, work: Path, keys: Keys, why: Rejected, *, stage: str, now: 
     temporary.write_text(json.dumps(reason, indent=2) + "\n", "utf-8")
     temporary.replace(place / REASON)
     sync_folder(place)
-    return digest
 
 
 def keep_unreadable(folder: Path, file_id: str, work: Path) -> None:
@@ -78,8 +84,13 @@ def extract(folder: Path, file_id: str, keys: Keys, target: Path) -> None:
 def release(store: Store, folder: Path, inbox: Path, file_id: str) -> None:
     """Sends a refused file round again under its old name, as the same row of the ledger.
 
+    A file whose bytes were accepted, and whose series was not whole, takes its series round again.
     Raises Misconfigured when quarantine holds no such file, or holds nothing but its reason.
     """
+    if taken := series.release(store, file_id):
+        for one in taken:
+            shutil.rmtree(folder / one, ignore_errors=True)
+        return
     reason(folder, file_id)
     with store.read() as connection:
         name = ledger.name_of(connection, store.keys, file_id)

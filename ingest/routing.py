@@ -1,23 +1,54 @@
-"""Which jobs an input owes: the cards' needs against the input's facts, or why no model reads it."""
+"""Which jobs an input owes: the rules' word, within the cards' needs, or why no model reads it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from db.jobs import Owed
 from db.records import Evidence, Kind
+from db.series import Routed
+from ingest.rules import Decision
 from models.card import ModelCard
 
 
-def owed(evidence: Evidence, cards: Sequence[ModelCard]) -> tuple[list[Owed], str | None]:
-    """The readings an input owes, or (none and) the reason that is recorded in their place."""
-    wanted = [card for card in cards if reads(card, evidence)]
+def owed(
+    evidence: Evidence, cards: Sequence[ModelCard], decision: Decision | None = None
+) -> tuple[list[Owed], str | None]:
+    """The readings an input owes, or (none and) the reason that is recorded in their place.
+
+    Neither when it is read with its whole series alone, which owes its readings once it is decided on.
+    decision: what the rules say; a model is never given what its card does not ask for all the same.
+    """
+    lane = decision.lane if decision else "routine"
+    named = decision.models if decision else None
+    wanted = [c for c in cards if reads(c, evidence) and (named is None or c.name in named)]
     if wanted:
-        return [Owed(model=c.name, version=c.version, weights_sha256=c.weights_sha256) for c in wanted], None
+        return [_reading(c, lane) for c in wanted if c.needs.scope != "series"], None
+    if decision and named is not None and (not named or any(reads(c, evidence) for c in cards)):
+        return [], f"by-rule: rule {decision.rule} gives it to no model that reads it"
     if evidence.kind is Kind.DOCUMENT:
         return [], "no-image: a DICOM object without pixels is kept and shown; no model reads it"
     return [], f"no-model: no installed model reads {_words(evidence)}"
+
+
+def owed_by_series(
+    facts: Sequence[Mapping[str, Any]], cards: Sequence[ModelCard], routed: Routed
+) -> list[Owed]:
+    """The readings that a series decided on owes as a whole. facts: of its instances."""
+    found = []
+    for card in cards:
+        wanted = card.needs.modalities
+        if card.needs.scope != "series" or (routed.models is not None and card.name not in routed.models):
+            continue
+        if any(f.get("has_pixels") and (not wanted or f.get("modality") in wanted) for f in facts):
+            found.append(_reading(card, routed.lane or "routine"))
+    return found
+
+
+def _reading(card: ModelCard, lane: str) -> Owed:
+    return Owed(model=card.name, version=card.version, weights_sha256=card.weights_sha256, lane=lane)
 
 
 def reads(card: ModelCard, evidence: Evidence) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -17,9 +18,11 @@ from db.logs import get, place
 from db.records import FileState
 from db.settings import Settings
 from db.store import Store
-from ingest import identify
+from ingest import identify, reading
+from ingest.assembly import Assembly
 from ingest.dispatch import Dispatch
 from ingest.intake import Claimed, Intake
+from ingest.pressure import Pressure
 from ingest.readers import note
 from ingest.watch import Events, Inbox, Settled
 
@@ -40,10 +43,12 @@ class Ingest:
         self.dispatch = dispatch
         self.name = name
         self.clock = clock
+        self.assembly = Assembly(settings, store, intake.cards)
         self.inbox = Inbox(settings.folder("inbox"), settings.settle_seconds)
         self.ids: dict[str, str] = {}  #: path below the inbox -> ledger id
         self.held: list[Claimed] = []  #: claimed, and not recorded because the world was at fault
         self.state = "starting"
+        self._pressure = Pressure(settings)
         self._next_scan = 0.0
         self._next_relay = 0.0
         self._next_beat = 0.0
@@ -78,6 +83,8 @@ class Ingest:
                 self._enter(*self.inbox.scan(now))
             self._next_scan = self.clock() + self.settings.scan_seconds
         took = self._take(now)
+        if now >= self._next_relay:
+            self.assembly.look()
         if took or now >= self._next_relay:
             self.dispatch.relay()
         if now >= self._next_relay:
@@ -108,27 +115,36 @@ class Ingest:
         """Claims, reads and records settled files, a batch a transaction; returns how many."""
         settled, gone = self.inbox.settled(now)
         self._withdraw([self.ids.pop(name) for name in gone if name in self.ids])
-        self.state = "ready" if self._has_room() else "waiting: disk"
-        if self.state != "ready":
-            return 0
         count = 0
         for start in range(0, len(settled), self.settings.intake_batch):
+            if self._must_wait():
+                return count
             for item in settled[start : start + self.settings.intake_batch]:
                 claimed = self._claim(item, now)
                 if claimed is not None:
                     self.held.append(claimed)
             count += self._process()
-        return count + self._process()
+        return count if self._must_wait() else count + self._process()
+
+    def _must_wait(self) -> bool:
+        """Is the disk or the queue too full to take more? Whoever asks for the state is told at once."""
+        with self.store.read() as connection:
+            waits = self._pressure.look(shutil.disk_usage(self.settings.home).free, connection)
+        state = f"waiting: {waits}" if waits else "ready"
+        if state != self.state:
+            log.info("intake_state", state=state)
+            self.state, self._next_beat = state, 0.0
+        return waits is not None
 
     def _process(self) -> int:
-        if not self.held:
-            return 0
-        states = self.intake.process(self.held)
-        self.held.clear()
-        return len(states)
-
-    def _has_room(self) -> bool:
-        return shutil.disk_usage(self.settings.home).free >= self.settings.disk_low_bytes
+        """Reads and records what is held, and what the archives among it held; returns how many."""
+        count = 0
+        while self.held:
+            batch = self.held[: self.settings.intake_batch]
+            there = [file for file in batch if os.path.lexists(file.work)]  # else another ingest was first
+            count += len(self.intake.process(there))
+            self.held = [*self.held[len(batch) :], *self.intake.take_unpacked()]
+        return count
 
     def _claim(self, item: Settled, now: float) -> Claimed | None:
         """Claims a settled file, unless it is still incomplete or waits for its companion."""
@@ -168,7 +184,7 @@ class Ingest:
             return False
         if item.quiet_seconds >= self.settings.truncated_after_seconds:
             return True
-        if identify.missing(self.inbox.root / item.name, suffix) is None:
+        if reading.missing(self.inbox.root / item.name, suffix) is None:
             return True
         self.inbox.postpone(item.name, now + max(1.0, self.settings.settle_seconds))
         return False

@@ -1,4 +1,4 @@
-"""GDCM decodes in its own process: damaged JPEG aborts it, which must cost an image and not a worker."""
+"""Child processes for what a hostile input may crash, hang or fill: kept warm, limited, started again when they die."""
 
 from __future__ import annotations
 
@@ -6,77 +6,117 @@ import atexit
 import json
 import os
 import selectors
+import signal
 import struct
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 SECONDS = 30.0  #: time for one frame; the slowest of 100 megapixels takes a third of it
-MEMORY = 4 * 2**30  #: address space of the process
+MEMORY = 4 * 2**30  #: address space that the decoder may add to its own
 
+Answer = tuple[dict[str, Any], bytes]  #: JSON-able header, bytes
 _SIZES = struct.Struct("<QQ")
-_lock = threading.Lock()
-_process: subprocess.Popen[bytes] | None = None
-_owner = 0
 
 
 class Undecodable(Exception):  # noqa: N818 - caught by the one caller
     """The frame could not be decoded, or the decoder died of it."""
 
 
-def decode(frame: bytes, description: dict[str, str | int]) -> NDArray[Any]:
-    """One compressed frame's values, shape (rows, columns) or (rows, columns, samples).
+class Died(Exception):  # noqa: N818
+    """The child ended, or was ended for want of an answer in time."""
 
-    description: `transfer_syntax_uid` and the Image Pixel module's values by the names that
-        pydicom's decoders give them. Raises Undecodable.
+    def __init__(self, *, late: bool) -> None:
+        super().__init__()
+        self.late = late
+
+
+class Shelter:
+    """One child process that runs `python -m MODULE` and answers one question at a time."""
+
+    def __init__(self, module: str, seconds: float) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self._module = module
+        self._seconds = seconds
+        self._owner = 0
+        self._lock = threading.Lock()
+        atexit.register(self.stop)
+
+    def ask(self, header: Mapping[str, Any], data: bytes = b"") -> Answer:
+        """The child's answer. Raises Died when it gave none, OSError when none could be started."""
+        with self._lock:
+            process = self._running()
+            start = time.monotonic()
+            try:
+                _send(process.stdin, header, data)
+                return _receive(process.stdout, self._seconds)
+            except (OSError, EOFError, ValueError):
+                late = time.monotonic() - start >= self._seconds
+                self.stop()
+                raise Died(late=late) from None
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self.process is None or self._owner != os.getpid() or self.process.poll() is not None:
+            if self._owner == os.getpid():
+                self.stop()
+            self._owner = os.getpid()
+            env = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", self._module],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # a library's own words about a patient's file
+                env=env,
+            )
+            _receive(self.process.stdout, 60)  # its imports are done: they count against no input
+        return self.process
+
+    def stop(self) -> None:
+        """Ends the child; the next question starts another."""
+        if self.process is not None and self._owner == os.getpid():
+            self.process.kill()
+            for pipe in (self.process.stdin, self.process.stdout):
+                if pipe is not None:
+                    with suppress(OSError):  # it died while it was being written to
+                        pipe.close()
+            self.process.wait()
+        self.process = None
+
+
+def serve(answer: Callable[[dict[str, Any], bytes], Answer], *, memory: int, seconds: float) -> None:
+    """The child's side: answers what comes on standard input until it ends, within limits.
+
+    memory: bytes of address space beyond what the process has when it begins to serve.
+    seconds: for one answer; a child whose parent was killed ends itself then.
     """
-    with _lock:
-        process = _running()
+    import resource
+
+    used = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold a patient's picture
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then stops us
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a codec prints must not mix with the answers
+    _send(out, {}, b"")
+    while True:
         try:
-            _send(process.stdin, description, frame)
-            header, data = _receive(process.stdout)
-        except (OSError, EOFError, ValueError):
-            _stop()
-            raise Undecodable from None
-    if "shape" not in header:
-        raise Undecodable
-    return np.frombuffer(data, dtype=np.dtype(header["dtype"])).reshape(header["shape"]).copy()
+            header, data = _receive(sys.stdin.buffer, None)
+        except EOFError:
+            return
+        signal.setitimer(signal.ITIMER_REAL, seconds + 5)  # SIGALRM ends us where nobody else does
+        _send(out, *answer(header, data))
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _running() -> subprocess.Popen[bytes]:
-    global _process, _owner  # noqa: PLW0603 - one decoder a process, kept warm
-    if _process is None or _owner != os.getpid() or _process.poll() is not None:
-        if _owner == os.getpid():
-            _stop()
-        _owner = os.getpid()
-        _process = subprocess.Popen(
-            [sys.executable, "-m", "ingest.shelter"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # the codec's own words about a patient's file
-        )
-    return _process
-
-
-def _stop() -> None:
-    global _process  # noqa: PLW0603
-    if _process is not None and _owner == os.getpid():
-        _process.kill()
-        for pipe in (_process.stdin, _process.stdout):
-            if pipe is not None:
-                try:
-                    pipe.close()
-                except OSError:
-                    continue  # it died while it was being written to
-        _process.wait()
-    _process = None
-
-
-def _send(pipe: IO[bytes] | None, header: dict[str, Any], data: bytes) -> None:
+def _send(pipe: IO[bytes] | None, header: Mapping[str, Any], data: bytes) -> None:
     if pipe is None:
         raise EOFError
     words = json.dumps(header).encode()
@@ -85,7 +125,7 @@ def _send(pipe: IO[bytes] | None, header: dict[str, Any], data: bytes) -> None:
     pipe.flush()
 
 
-def _receive(pipe: IO[bytes] | None, seconds: float | None = SECONDS) -> tuple[dict[str, Any], bytes]:
+def _receive(pipe: IO[bytes] | None, seconds: float | None) -> Answer:
     """The header and data of one message. Raises EOFError when the other side is gone or late."""
     if pipe is None:
         raise EOFError
@@ -104,37 +144,39 @@ def _exactly(pipe: IO[bytes], size: int) -> bytes:
     return data
 
 
-def _decoded(header: dict[str, Any], frame: bytes) -> NDArray[Any]:
+# ── GDCM: damaged JPEG aborts it, which must cost an image and not a worker ────────────────────────
+
+decoder = Shelter("ingest.shelter", SECONDS)
+
+
+def decode(frame: bytes, description: dict[str, str | int]) -> NDArray[Any]:
+    """One compressed frame's values, shape (rows, columns) or (rows, columns, samples).
+
+    description: `transfer_syntax_uid` and the Image Pixel module's values by the names that
+        pydicom's decoders give them. Raises Undecodable.
+    """
+    try:
+        header, data = decoder.ask(description, frame)
+    except (Died, OSError):
+        raise Undecodable from None
+    if "shape" not in header:
+        raise Undecodable
+    return np.frombuffer(data, dtype=np.dtype(header["dtype"])).reshape(header["shape"]).copy()
+
+
+def _decoded(header: dict[str, Any], frame: bytes) -> Answer:
     from pydicom.encaps import encapsulate
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import UID
 
-    decoder = get_decoder(UID(header.pop("transfer_syntax_uid")))
-    return decoder.as_array(encapsulate([frame]), index=0, decoding_plugin="gdcm", **header)[0]
-
-
-def serve() -> None:
-    """Decodes what comes on standard input until it ends."""
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold a patient's picture
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a codec prints must not mix with the answers
-    while True:
-        try:
-            header, frame = _receive(sys.stdin.buffer, None)
-        except EOFError:
-            return
-        try:
-            values = np.ascontiguousarray(_decoded(header, frame))
-        except Exception:  # noqa: BLE001 - codecs raise anything; the asker only needs to know that
-            _send(out, {}, b"")
-        else:
-            _send(out, {"dtype": values.dtype.str, "shape": values.shape}, values.tobytes())
+    try:
+        codec = get_decoder(UID(header.pop("transfer_syntax_uid")))
+        found = codec.as_array(encapsulate([frame]), index=0, decoding_plugin="gdcm", **header)[0]
+        values = np.ascontiguousarray(found)
+    except Exception:  # noqa: BLE001 - codecs raise anything; the asker only needs to know that
+        return {}, b""
+    return {"dtype": values.dtype.str, "shape": values.shape}, values.tobytes()
 
 
 if __name__ == "__main__":
-    serve()
-else:
-    atexit.register(_stop)
+    serve(_decoded, memory=MEMORY, seconds=SECONDS)

@@ -20,7 +20,7 @@ log = get("ingest")
 # what operating systems, editors and half-done transfers leave: theirs, not ours
 DROPPINGS = (
     ".*", "*.tmp", "*.part", "*.partial", "*.filepart", "*.crdownload", "*.swp", "*~",
-    "Thumbs.db", "desktop.ini", "@eaDir",
+    "Thumbs.db", "desktop.ini", "@eaDir", "__MACOSX",
 )  # fmt: skip
 
 

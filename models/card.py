@@ -20,7 +20,7 @@ class Needs(_Part):
     """Which inputs owe this model a job."""
 
     kind: Literal["image", "note"]
-    scope: Literal["instance", "note"]  #: one job for each of these
+    scope: Literal["instance", "series", "note"]  #: one job for each of these; a series once it is whole
     modalities: tuple[str, ...] = ()  #: DICOM modalities (images only); empty means any
 
 

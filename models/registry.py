@@ -68,6 +68,12 @@ def card(name: str) -> ModelCard:
     raise Misconfigured(f"no model named {name!r}; there are {', '.join(c.name for c in cards())}")
 
 
+def served(names: str) -> tuple[ModelCard, ...]:
+    """The cards that a comma-separated list names, all for an empty one. Raises Misconfigured."""
+    wanted = sorted({word for part in names.split(",") if (word := part.strip())})
+    return tuple(card(name) for name in wanted) if wanted else cards()
+
+
 def family(name: str) -> Family:
     """The family's module (imports its network)."""
     return cast(Family, importlib.import_module(f"models.{card(name).folder.name}"))

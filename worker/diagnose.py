@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from db import jobs, metrics
 from db.archive import Archive
 from db.errors import Misconfigured, Rejected, Unavailable
 from db.jobs import Claimed, Conclusion
-from db.logs import get, place
+from db.logs import get, place, trace
+from db.queue import Enqueue
 from db.records import Diagnosis, JobState
 from db.settings import Settings
 from db.store import Store
-from ingest import identify
+from ingest import reading as shielded
 from models.payloads import Payload
 from models.registry import Model
+from worker.blame import free_memory, is_memory, is_world
 from worker.runtime import Runtime
+from worker.watchdog import limited
 
 log = get("worker")
 
@@ -38,33 +44,84 @@ class Diagnoser:
     """What a worker needs to answer hints."""
 
     def __init__(
-        self, settings: Settings, store: Store, archive: Archive, runtime: Runtime, name: str
-    ) -> None:
+        self, settings: Settings, store: Store, archive: Archive, runtime: Runtime, name: str,
+        *, lanes: Sequence[str] | None = None, enqueue: Enqueue | None = None,
+    ) -> None:  # fmt: skip
         self.settings = settings
         self.store = store
         self.archive = archive
         self.runtime = runtime
         self.name = name
+        self.lanes = lanes  #: those served, most urgent first; None: whatever is hinted
         self.held: set[str] = set()  #: tokens of the leases in hand; the heartbeat renews them
+        self.busy_since: float | None = None  #: monotonic; None while idle
+        self.last_job_at: datetime | None = None  #: when the last batch ended
+        self.canary_at: datetime | None = None  #: when the consumer last took a canary
+        self._claimed: Sequence[Claimed] = ()
+        self._enqueue = enqueue
+        self._batches = 0
 
     def diagnose(self, job_id: str) -> int:
-        """Answers a hint: claims the job and its neighbours, reads them, commits. Returns how many.
+        """Answers a hint: claims what is best to do now, reads it, commits. Returns how many jobs.
 
-        A late hint finds nothing to claim and costs one look. Raises Unavailable when the database
-        cannot be reached; the lease then brings the jobs back.
+        A hint whose job was passed over for more urgent work goes back to the end of its lane, so that
+        every waiting job keeps a hint. A late hint finds nothing to claim and costs one look.
+        Raises Unavailable when the database cannot be reached; the lease then brings the jobs back.
         """
         claimed = jobs.claim(
             self.store, job_id, worker=self.name, lease_seconds=self.settings.lease_seconds,
-            limit=self.settings.batch_size,
+            limit=self.settings.batch_size, lanes=self.lanes, yield_turn=self._is_turn_of_others(),
         )  # fmt: skip
         if not claimed:
             return 0
-        self.held.update(job.token for job in claimed)
-        try:
+        self._batches += 1
+        if job_id not in {job.id for job in claimed}:
+            self._hint_again(job_id)
+        with self._in_hand(claimed), limited(self._hard_limit()):
             self._read(claimed)
-        finally:
-            self.held.difference_update(job.token for job in claimed)
         return len(claimed)
+
+    @contextmanager
+    def _in_hand(self, claimed: Sequence[Claimed]) -> Iterator[None]:
+        """While these are read the heartbeat renews their leases, and the watchdog looks at the time."""
+        self.held.update(job.token for job in claimed)
+        self._claimed, self.busy_since = claimed, time.monotonic()
+        try:
+            yield
+        finally:
+            self.busy_since = None
+            self.held.difference_update(job.token for job in claimed)
+            self.last_job_at = self.store.now()
+
+    def _hard_limit(self) -> float:
+        """Seconds after which even a call that holds the interpreter is ended: later than the watchdog's."""
+        return self.settings.job_seconds_max + 3 * self.settings.heartbeat_seconds
+
+    def is_stuck(self) -> bool:
+        """Has the batch in hand run for longer than it may?"""
+        since = self.busy_since
+        return since is not None and time.monotonic() - since > self.settings.job_seconds_max
+
+    def give_up(self) -> None:
+        """Records a stuck batch, before the process is ended: each of its jobs counts a try."""
+        metrics.errors.labels("watchdog", "TimeLimit").inc()
+        for job in self._claimed:
+            log.error("job_stuck", job=job.id, model=job.model, seconds=self.settings.job_seconds_max)
+            self._give_back(job, f"watchdog: ran longer than {self.settings.job_seconds_max:g} s")
+
+    def _is_turn_of_others(self) -> bool:
+        """Every `lane_turn`th batch is for the lanes that urgent work keeps waiting."""
+        return self._batches % self.settings.lane_turn == self.settings.lane_turn - 1
+
+    def _hint_again(self, job_id: str) -> None:
+        """Best effort: where it fails, the reconciler sends the hint once the lane is empty."""
+        lane = jobs.is_waiting(self.store, job_id)
+        if lane is None or self._enqueue is None:
+            return
+        try:
+            self._enqueue(job_id, lane)
+        except Unavailable as error:
+            log.warning("redis_unavailable", reason=str(error))
 
     def _read(self, claimed: Sequence[Claimed]) -> None:
         first = claimed[0]
@@ -86,7 +143,7 @@ class Diagnoser:
         source = job.inputs[0]
         with _timed(reading, "decode"):
             try:
-                reading.payload = identify.payload(source.kind, self.archive.get(source.digest))
+                reading.payload = shielded.payload(source.kind, self.archive.get(source.digest))
             except Rejected as why:
                 reading.diagnosis = Diagnosis.abstain(why.code, why.sentence)
             except Unavailable as error:
@@ -98,12 +155,19 @@ class Diagnoser:
         return reading
 
     def _forward(self, model: Model, readings: Sequence[Reading]) -> None:
-        """One forward for all; if that fails, each alone, so that only the bad one fails."""
+        """One forward for all; if that fails, each alone, so that only the bad one fails.
+
+        A batch that was too large for the memory is thereby read once more in the smallest pieces.
+        """
         if not readings:
             return
         try:
             self._examine(model, readings)
         except Exception as error:  # noqa: BLE001
+            if is_memory(error):
+                metrics.errors.labels("forward", "memory").inc()
+                traceback.clear_frames(error.__traceback__)  # they hold what the forward had allocated
+                free_memory()
             if len(readings) == 1:
                 self._failed(readings[0].job, "forward", error)
                 return
@@ -167,13 +231,13 @@ class Diagnoser:
         )
 
     def _failed(self, job: Claimed, stage: str, error: Exception) -> None:
-        """Our own bug, or the machine's trouble: tried again, then failed for a person to see."""
+        """The machine's trouble is tried again; our own bug fails at once, for a person to see."""
         metrics.errors.labels(stage, type(error).__name__).inc()
         log.error("job_failed", job=job.id, model=job.model, stage=stage, error=place(error))
-        self._give_back(job, f"{stage}: {place(error)}")
+        self._give_back(job, f"{stage}: {place(error)} ({trace(error)})", final=not is_world(error))
 
     def _give_back(self, job: Claimed, error: str, *, final: bool = False) -> None:
-        delay = min(60.0, 2.0**job.attempts) * random.uniform(0.5, 1.5)
+        delay = min(60.0, 10 * 3.0 ** (job.attempts - 1)) * random.uniform(0.5, 1.5)
         state = jobs.give_back(
             self.store, job, error, final=final, max_attempts=self.settings.max_attempts, delay_seconds=delay
         )

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import re
 import threading
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from redis.exceptions import RedisError
 
 from db import metrics, services
 from db.errors import Unavailable, WetreadError
 from db.ids import PATTERN
 from db.jobs import renew
 from db.logs import get, place
-from db.queue import TASK, queue_name
+from db.queue import CANARY, TASK, canary_queue, queue_name
 from db.settings import Settings
 from worker.diagnose import Diagnoser
+from worker.watchdog import STUCK, Canary, Send, end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from celery import Celery
+    from redis import Redis
 
 log = get("worker")
 
 
-def register(app: Celery, diagnoser: Diagnoser) -> None:
-    """Adds the task to the app. It never raises: fates are in SQL, and a traceback may quote a patient."""
+def register(app: Celery, diagnoser: Diagnoser, canary: Canary | None = None) -> None:
+    """Adds the tasks to the app. They never raise: fates are in SQL, and a traceback may quote a patient."""
 
     def diagnose(job_id: object = None, *_: object, **__: object) -> None:
         if not isinstance(job_id, str) or not re.fullmatch(PATTERN, job_id):
@@ -40,6 +46,12 @@ def register(app: Celery, diagnoser: Diagnoser) -> None:
             metrics.errors.labels("task", type(error).__name__).inc()
             log.error("task_failed", job=job_id, error=place(error))
 
+    def answer(*_: object, **__: object) -> None:
+        diagnoser.canary_at = diagnoser.store.now()
+        if canary is not None:
+            canary.answered()
+
+    app.task(name=CANARY, ignore_result=True, shared=False)(answer)
     app.task(name=TASK, acks_late=True, ignore_result=True, shared=False)(diagnose)
 
 
@@ -78,14 +90,47 @@ class Heartbeat:
             self.beat()
 
     def beat(self) -> None:
-        """One sign of life; a database that is away for a moment does not end the thread."""
+        """One sign of life; whatever befalls it must not end the thread, on which the leases depend."""
         store, runtime = self._diagnoser.store, self._diagnoser.runtime
+        if self._diagnoser.is_stuck():
+            try:
+                self._diagnoser.give_up()
+            finally:
+                end(STUCK)
         try:
             renew(store, list(self._diagnoser.held), self._settings.lease_seconds)
-            detail = {"device": runtime.device, "models": sorted(runtime.models), "refused": runtime.refused}
+            detail = {
+                "device": runtime.device, "models": sorted(runtime.models), "refused": runtime.refused,
+                **self._signs(),
+            }  # fmt: skip
             services.beat(store, self._name, self.state, detail)
-        except WetreadError as error:
-            log.warning("heartbeat_missed", reason=str(error))
+        except Exception as error:  # noqa: BLE001
+            reason = str(error) if isinstance(error, WetreadError) else place(error)
+            log.warning("heartbeat_missed", reason=reason)
+
+    def _signs(self) -> dict[str, object]:
+        """Proofs that it consumes: the last batch, the last canary, and for how long it has been reading."""
+        since = self._diagnoser.busy_since
+        times = {"last_job_at": self._diagnoser.last_job_at, "canary_at": self._diagnoser.canary_at}
+        shown = {key: at.isoformat(timespec="milliseconds") if at else None for key, at in times.items()}
+        return {**shown, "busy_seconds": None if since is None else round(time.monotonic() - since, 1)}
+
+
+def canary_sender(app: Celery, client: Redis, name: str) -> Send:
+    """Sends a worker's canary to its own queue; what an earlier process of its name left there goes first."""
+    from kombu.exceptions import OperationalError
+
+    where = canary_queue(name)
+
+    def send() -> None:
+        try:
+            app.send_task(CANARY, queue=where, retry=False)
+        except (OperationalError, RedisError) as error:
+            raise Unavailable(f"redis: {type(error).__name__}; is it up?") from None
+
+    with suppress(RedisError):
+        client.delete(where)
+    return send
 
 
 def consume(app: Celery, name: str, lanes: Sequence[str]) -> None:
@@ -94,6 +139,6 @@ def consume(app: Celery, name: str, lanes: Sequence[str]) -> None:
         [
             "worker", "--pool=solo", "--concurrency=1", "--without-gossip", "--without-mingle",
             "--without-heartbeat", "--loglevel=WARNING", f"--hostname={name}@%h",
-            f"--queues={','.join(queue_name(lane) for lane in lanes)}",
+            f"--queues={','.join([*map(queue_name, lanes), canary_queue(name)])}",
         ]
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,24 @@ def checks(settings: Settings, store: Store, client: Redis) -> dict[str, str]:
             return {**found, "database": f"schema {version}, expected {newest}"}
         with store.read() as connection:
             alive = services.alive(store, connection, FRESH_BEATS * settings.heartbeat_seconds)
+            ages = services.canary_ages(store, connection)
     except WetreadError as error:
         return {**found, "database": str(error)}
     for kind in ("ingest", "worker"):
         states = [str(s["state"]) for name, s in alive.items() if name.partition("-")[0] == kind]
-        found[kind] = "ok" if "ready" in states else ", ".join(states) or "not running"
+        # an ingest that waits for the queue to shorten does as it should
+        at_work = {"ready", "waiting: queue"} & set(states)
+        found[kind] = "ok" if at_work else ", ".join(states) or "not running"
+    found["canary"] = _canary(settings, ages)
     return found
+
+
+def _canary(settings: Settings, ages: Mapping[str, float]) -> str:
+    """Does any worker truly consume?"""
+    if not ages:
+        return "no worker has answered yet"
+    longest = settings.canary_seconds_max + FRESH_BEATS * settings.heartbeat_seconds
+    return "ok" if min(ages.values()) <= longest else f"none answered for {min(ages.values()):.0f} s"
 
 
 def create(settings: Settings, store: Store, client: Redis, name: str = "web") -> FastAPI:

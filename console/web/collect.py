@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -16,6 +16,7 @@ from db.errors import WetreadError
 from db.logs import get
 from db.settings import Settings
 from db.store import Store
+from ingest.pressure import REASONS
 
 log = get("web")
 FRESH_BEATS = 4  #: a service is up while its last sign of life is at most this many beats old
@@ -65,10 +66,27 @@ class RecordCollector(Collector):
             "wetread_service_up", "1 while a service's heartbeat is fresh.", labels=["service"]
         )
         fresh = FRESH_BEATS * self._settings.heartbeat_seconds
-        for name, service in services.alive(self._store, connection, fresh).items():
+        alive = services.alive(self._store, connection, fresh)
+        for name, service in alive.items():
             up.add_metric([name], 0 if service["state"] == "lost" else 1)
         up.add_metric(["valkey"], 1 if queue.is_up(self._client) else 0)
-        return [up]
+        ages = GaugeMetricFamily(
+            "wetread_canary_age_seconds",
+            "Seconds since a worker proved that it consumes.",
+            labels=["service"],
+        )
+        for name, age in services.canary_ages(self._store, connection).items():
+            ages.add_metric([name], age)
+        return [up, ages, self._waiting(alive)]
+
+    def _waiting(self, alive: Mapping[str, Mapping[str, object]]) -> Metric:
+        waits = GaugeMetricFamily(
+            "wetread_intake_waiting", "1 while an ingest claims nothing, by reason.", labels=["reason"]
+        )
+        states = {service["state"] for service in alive.values()}
+        for reason in REASONS:
+            waits.add_metric([reason], 1 if f"waiting: {reason}" in states else 0)
+        return waits
 
     def _redis(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("wetread_redis_up", "1 while Redis answers.")

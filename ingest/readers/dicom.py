@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -12,12 +14,18 @@ from typing import BinaryIO
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from db.errors import Rejected
 from db.records import Evidence, Identity, Kind
 from ingest import frames
-from ingest.elements import code_string, code_strings, first_item, integer, numbers, spacing_mm, text
+from ingest.elements import code_string, code_strings, first_item, integer, numbers, spacing_mm, text, value
 from ingest.quiet import quiet
 from ingest.standard import DICOMDIR, plausible, uid_name
 from ingest.streams import too_large
@@ -26,12 +34,17 @@ from models.payloads import Image
 
 SUFFIXES = frozenset((".dcm", ".dicom", ".dic", ".ima"))  #: what a file that should be DICOM is named
 
+_NATIVE = ("", ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
 _AGAIN = "Send the file again from its source and compare the sizes."
 _UID = re.compile(r"[0-9][0-9.]{0,63}")
 
 ELEMENT_BYTES = (
     512 * 2**10
 )  #: what is parsed of an element, but for pixel data: look-up tables are the longest
+
+
+DIRECTORY_BYTES = 32 * 2**20  #: of a DICOMDIR's records: some hundred thousand
+_FILE_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # PS3.10 8.2 allows eight of A-Z 0-9 _; media are laxer
 
 
 def _tags(*keywords: str) -> frozenset[int]:
@@ -48,6 +61,13 @@ _FACT_TAGS = _tags(
     *("InstanceNumber", "SeriesNumber", "NumberOfFrames", "Rows", "Columns"),
     *("BitsStored", "PhotometricInterpretation", "PixelSpacing", "ImagerPixelSpacing"),
     *("BurnedInAnnotation", "ImageOrientationPatient", "ImagePositionPatient"),
+    *("AcquisitionNumber", "ImagesInAcquisition", "InConcatenationTotalNumber"),
+    *("NumberOfSeriesRelatedInstances", "NumberOfStudyRelatedInstances", "NumberOfStudyRelatedSeries"),
+    *("SamplesPerPixel", "BitsAllocated", "PixelRepresentation", "PlanarConfiguration"),
+)
+_PIXEL_DESCRIPTION = (
+    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "BitsStored"),
+    *("PixelRepresentation", "PlanarConfiguration"),
 )
 _IMAGE_TAGS = _tags(
     *("Modality", "BodyPartExamined", "ViewPosition", "AnatomicRegionSequence", "ViewCodeSequence"),
@@ -90,15 +110,35 @@ def read(path: Path) -> Evidence:
     with path.open("rb") as file:
         if not claims(file.read(4096), path.suffix.lower()):
             raise Rejected("not-dicom", "the file does not begin like a DICOM file", "Export it as DICOM.")
-        structure = walk(file, _FACT_TAGS)
+        structure = walk(file, _FACT_TAGS | PIXELS)
         if structure.fault:
             raise structure.fault
         if structure.sop_class == DICOMDIR:
             raise Rejected("dicomdir", "this is a DICOMDIR, an index of other files", "Send those files.")
         _refuse_incomplete(structure)
         with _guarded("the data set could not be parsed"):
-            ds, _ = _parse(file, structure)
-            return _evidence(ds, structure)
+            source = opened(file, structure)
+            ds, _ = _parse(source, structure, without=PIXELS)
+            return replace(_evidence(ds, structure), content=_content(source, ds, structure))
+
+
+def referenced(path: Path) -> list[str]:
+    """The files that a DICOMDIR's records name, as paths below its folder (PS3.3 F.3.2.2).
+
+    Raises Rejected (`truncated`, `malformed`, `too-large`) and OSError.
+    """
+    with path.open("rb") as file:
+        structure = walk(file, _tags("DirectoryRecordSequence"))
+        if structure.fault:
+            raise structure.fault
+        _refuse_incomplete(structure)
+        with _guarded("the directory's records could not be parsed"):
+            ds, _ = _parse(opened(file, structure), structure, limit=DIRECTORY_BYTES)
+            found = [
+                value(record, "ReferencedFileID") for record in value(ds, "DirectoryRecordSequence") or ()
+            ]
+    paths = ([str(part) for part in ([it] if isinstance(it, str) else it or ())] for it in found)
+    return ["/".join(parts) for parts in paths if parts and all(_FILE_ID.fullmatch(p) for p in parts)]
 
 
 def payload(data: bytes) -> Image:
@@ -116,7 +156,7 @@ def payload(data: bytes) -> Image:
         raise Rejected("no-pixels", "the object has no pixel data", "It is kept; there is no image to read.")
     frames.require_decoder(structure.transfer_syntax)
     with _guarded("the data set could not be parsed"):
-        ds, own = _parse(file, structure)
+        ds, own = _parse(opened(file, structure), structure)
         ds.file_meta = FileMetaDataset()
         ds.file_meta.TransferSyntaxUID = _pixel_syntax(structure)
     with _guarded("the pixel description could not be understood"):
@@ -147,11 +187,15 @@ def _refuse_incomplete(structure: Structure) -> None:
     raise Rejected("truncated", structure.gap, _AGAIN)
 
 
-def _parse(file: BinaryIO, structure: Structure) -> tuple[Dataset, Dataset | None]:
+def _parse(
+    source: BinaryIO, structure: Structure, without: frozenset[int] = frozenset(), limit: int = ELEMENT_BYTES
+) -> tuple[Dataset, Dataset | None]:
     """The elements asked for as a data set, and the middle frame's functional groups."""
-    source, kept = opened(file, structure), BytesIO()
+    kept = BytesIO()
     for tag, start, end in structure.ranges:
-        if end - start > ELEMENT_BYTES and tag not in PIXELS:
+        if tag in without:
+            continue
+        if end - start > limit and tag not in PIXELS:
             raise too_large(f"element ({tag >> 16:04X},{tag & 0xFFFF:04X}) has {end - start} bytes")
         source.seek(start)
         kept.write(source.read(end - start))
@@ -164,6 +208,29 @@ def _parse(file: BinaryIO, structure: Structure) -> tuple[Dataset, Dataset | Non
         group = _data_set(BytesIO(source.read(end - start)), structure)
     kept.seek(0)
     return _data_set(kept, structure), group
+
+
+def _content(source: BinaryIO, ds: Dataset, structure: Structure) -> str:
+    """A digest of the pixel data as encoded, how they are laid out and where they lie; "" without pixels.
+
+    Nothing of the header that names or numbers the object is in it: the same pixels sent again under
+    another header have the same digest. The place is in it because empty slices are all alike.
+    """
+    span = next((span for span in structure.ranges if span[0] == structure.pixels), None)
+    if span is None or not structure.pixels:
+        return ""
+    found = hashlib.sha256()
+    native = structure.transfer_syntax in _NATIVE
+    layout: list[object] = ["" if native else structure.transfer_syntax, structure.little]
+    layout += [integer(ds, keyword) for keyword in _PIXEL_DESCRIPTION]
+    layout += [code_string(ds, "PhotometricInterpretation")]
+    layout += [numbers(ds, "ImageOrientationPatient", 6), numbers(ds, "ImagePositionPatient", 3)]
+    found.update(repr(layout).encode())
+    _, start, end = span
+    source.seek(start + (12 if structure.explicit else 8))  # PS3.5 7.1.2: OB, OW, OF, OD have long lengths
+    while start < end and (chunk := source.read(min(1 << 20, end - source.tell()))):
+        found.update(chunk)
+    return found.hexdigest()
 
 
 def _data_set(data: BytesIO, structure: Structure) -> Dataset:
@@ -253,6 +320,12 @@ def _facts(ds: Dataset, structure: Structure) -> dict[str, str | int | float | b
         "image_type": _image_type(ds),
         "instance_number": integer(ds, "InstanceNumber"),
         "series_number": integer(ds, "SeriesNumber"),
+        "acquisition_number": integer(ds, "AcquisitionNumber"),
+        "images_in_acquisition": integer(ds, "ImagesInAcquisition"),
+        "concatenation_total": integer(ds, "InConcatenationTotalNumber"),
+        "series_instances": integer(ds, "NumberOfSeriesRelatedInstances"),
+        "study_instances": integer(ds, "NumberOfStudyRelatedInstances"),
+        "study_series": integer(ds, "NumberOfStudyRelatedSeries"),
         "pixel_spacing": f"{spacing[0]:g}\\{spacing[1]:g}" if spacing else None,  # mm: row, column
         **_place(ds),
         "burned_in": {"YES": True, "NO": False}.get(code_string(ds, "BurnedInAnnotation")),
@@ -268,12 +341,22 @@ def _image_type(ds: Dataset) -> str:
 def _place(ds: Dataset) -> dict[str, float | str | None]:
     """The plane a slice lies in, and how far along its normal, in mm (PS3.3 C.7.6.2.1.1)."""
     axes, position = numbers(ds, "ImageOrientationPatient", 6), numbers(ds, "ImagePositionPatient", 3)
+    found: dict[str, float | str | None] = {
+        "orientation": None, "slice_position_mm": None,
+        "image_orientation": _joined(axes, 4),  # direction cosines of row and column
+        "image_position": _joined(position, 3),  # mm: x, y, z of the first pixel's centre
+    }  # fmt: skip
     if axes is None:
-        return {"orientation": None, "slice_position_mm": None}
+        return found
     (a, b, c), (d, e, f) = axes[:3], axes[3:]
     normal = (b * f - c * e, c * d - a * f, a * e - b * d)
     largest = max(range(3), key=lambda axis: abs(normal[axis]))
-    along = None
+    found["orientation"] = ("sagittal", "coronal", "transverse")[largest]
     if position is not None:
-        along = round(sum(n * p for n, p in zip(normal, position, strict=True)), 4)
-    return {"orientation": ("sagittal", "coronal", "transverse")[largest], "slice_position_mm": along}
+        along = sum(n * p for n, p in zip(normal, position, strict=True))
+        found["slice_position_mm"] = round(along, 4)
+    return found
+
+
+def _joined(parts: tuple[float, ...] | None, digits: int) -> str | None:
+    return None if parts is None else "\\".join(f"{round(part, digits) + 0.0:.10g}" for part in parts)

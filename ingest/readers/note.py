@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -95,6 +97,7 @@ def read(
         kind=Kind.NOTE,
         case_key=known.get("encounter") or known.get("accession") or "",
         identity=_identity(known),
+        content=_content(body),
         facts={
             "note_type": _note_type(known.get("note_type", "")),
             "characters": len(body),
@@ -112,6 +115,12 @@ def payload(data: bytes) -> Note:
     """
     text, _ = _decode(data, len(data))
     return Note(text=_header(text)[1])
+
+
+def _content(body: str) -> str:
+    """A digest of the words in their lines: line ends, trailing spaces and outer blank lines do not count."""
+    lines = "\n".join(line.rstrip() for line in unicodedata.normalize("NFC", body).splitlines())
+    return hashlib.sha256(lines.strip("\n\ufeff").encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _bom(data: bytes) -> tuple[bytes, str]:

@@ -213,3 +213,18 @@ def test_a_malformed_anchor_is_not_taken_for_none(store: Store, tmp_path: Path) 
     (tmp_path / "audit.anchor").write_text("edited")
     with pytest.raises(Misconfigured, match="malformed anchor"):
         store.verify_audit()
+
+
+def test_a_commit_stands_though_its_anchor_could_not_be_noted(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with sqlite_store.write() as writer:
+        writer.audit("job:a", "job:done")
+    monkeypatch.setattr(audit, "note_anchor", full)
+    with sqlite_store.write() as writer:
+        writer.audit("job:b", "job:done")
+    assert sqlite_store.verify_audit().entries == 2
+    assert sqlite_store.verify_audit().ok

@@ -22,7 +22,7 @@ def lossless() -> Iterator[bytes]:
     if not LOSSLESS.is_file():
         pytest.skip(f"{LOSSLESS.name} is not among pydicom's installed files")
     yield LOSSLESS.read_bytes()
-    shelter._stop()
+    shelter.decoder.stop()
 
 
 def test_the_sheltered_decoder_gives_what_the_reference_gives(lossless: bytes) -> None:
@@ -34,17 +34,17 @@ def test_the_sheltered_decoder_gives_what_the_reference_gives(lossless: bytes) -
 
 def test_a_decoder_that_was_killed_is_started_again(lossless: bytes) -> None:
     before = dicom.payload(lossless).pixels
-    assert shelter._process is not None
-    shelter._process.kill()
-    shelter._process.wait()
+    assert shelter.decoder.process is not None
+    shelter.decoder.process.kill()
+    shelter.decoder.process.wait()
     np.testing.assert_array_equal(dicom.payload(lossless).pixels, before)
 
 
 def test_one_decoder_serves_many_pictures(lossless: bytes) -> None:
     dicom.payload(lossless)
-    first = shelter._process
+    first = shelter.decoder.process
     dicom.payload(lossless)
-    assert shelter._process is first
+    assert shelter.decoder.process is first
 
 
 def test_damage_anywhere_in_a_lossless_picture_costs_that_picture_alone(lossless: bytes) -> None:

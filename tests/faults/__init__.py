@@ -1,0 +1,1 @@
+"""The faults that wetread must survive, tried on real processes."""

@@ -1,0 +1,1 @@
+"""Mutations of real files against every reader."""
