@@ -100,6 +100,32 @@ def evaluate(
             answer(f"{metric:24} {value}")
 
 
+@models.command("explain")
+def explain_input(
+    name: Name,
+    out: Annotated[Path, typer.Option("--out", help="File to write: a picture, or text.")],
+    source: Annotated[
+        Path | None,
+        typer.Option("--input", exists=True, dir_okay=False, help="A file; else the model's example."),
+    ] = None,
+    device: Annotated[str, typer.Option()] = "auto",
+) -> None:
+    """Read one file (or the model's own example) and draw the evidence; nothing is recorded."""
+    from console.past import tried
+
+    diagnosis, found = tried(name, source, device)
+    if found is None:
+        say(f"{name} abstained: {diagnosis.reason}")
+        raise typer.Exit(1)
+    out.write_bytes(found.content)
+    out.chmod(0o600)
+    for finding in diagnosis.findings:
+        sure = "" if finding.probability is None else f" {finding.probability:.3f}"
+        answered = finding.reason or ("positive" if finding.positive else finding.qualifier or "negative")
+        answer(f"{finding.code.meaning} ({finding.code.value}){sure}: {answered}")
+    answer(f"{out} ({found.media_type})")
+
+
 def explain(
     result: Annotated[str, typer.Argument(metavar="RESULT")],
     out: Annotated[Path, typer.Option("--out", help="File to write: a picture, or text (patient data!).")],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from db import reports, retention
@@ -74,6 +75,21 @@ def explanation(store: Store, archive: Archive, result_id: str) -> Explanation:
     rows.sort(key=lambda r: r["result_id"] != result_id)
     findings = [finding(r) for r in rows if r["finding"] is not None]
     return registry.family(result["model"]).render(payload, findings, artifacts)
+
+
+def tried(name: str, source: Path | None, device: str) -> tuple[Diagnosis, Explanation | None]:
+    """A model's answer to a file (or to its own example), with its evidence drawn; nothing is recorded.
+
+    Raises Rejected when the file cannot be read; the explanation is None when the model abstains.
+    """
+    from worker.runtime import choose_device
+
+    card, family = registry.card(name), registry.family(name)
+    payload = family.example() if source is None else identify.payload(card.needs.kind, source.read_bytes())
+    diagnosis = registry.load(name, choose_device(device)).examine([payload])[0]
+    if diagnosis.abstained:
+        return diagnosis, None
+    return diagnosis, family.render(payload, diagnosis.findings, diagnosis.artifacts)
 
 
 def finding(row: dict[str, Any]) -> Finding:

@@ -76,8 +76,8 @@ def recall(called: NDArray[np.bool_], truth: Integers) -> float:
 
 
 def precision(called: NDArray[np.bool_], truth: Integers) -> float:
-    """Share of the calls that were pneumonias (positive predictive value)."""
-    return _share(truth == 1, called)
+    """Share of the calls that were pneumonias (positive predictive value); 0 where nothing was called."""
+    return _share(truth == 1, called) if called.any() else 0.0
 
 
 def f1(called: NDArray[np.bool_], truth: Integers) -> float:
@@ -89,17 +89,18 @@ def f1(called: NDArray[np.bool_], truth: Integers) -> float:
 def binary(
     scores: Floats, truth: Integers, threshold: float, groups: NDArray[Any] | None = None
 ) -> dict[str, Interval]:
-    """auc, accuracy, recall, precision and f1 at a threshold, each with its 95 % interval."""
+    """auc, accuracy, recall, precision and f1 at a threshold, each with its 95 % interval.
+
+    A figure that does not exist, since no film or every film is sick, is left out.
+    """
     called = np.asarray(scores) >= threshold
     intervals = {"auc": bootstrap(auc, scores, truth, groups=groups)} if len(np.unique(truth)) > 1 else {}
     intervals["accuracy"] = bootstrap(
         lambda c, t: float((c == (t == 1)).mean()), called, truth, groups=groups
     )
     for name, metric in (("recall", recall), ("precision", precision), ("f1", f1)):
-        try:
+        if (truth == 1).any():
             intervals[name] = bootstrap(metric, called, truth, groups=groups)
-        except ValueError:  # one class alone: the figure does not exist
-            intervals[name] = {"value": float("nan"), "low": float("nan"), "high": float("nan")}
     return intervals
 
 

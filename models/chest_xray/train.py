@@ -74,7 +74,7 @@ class Recipe:
 
 
 FILMS = Recipe(
-    architecture=FILM, epochs=45, batch=32, rate=2e-3, smoothing=0.1, changes=Augmentation(), patience=12
+    architecture=FILM, epochs=45, batch=32, rate=2e-3, smoothing=0.1, changes=Augmentation(), patience=30
 )
 THUMBNAILS = Recipe(
     architecture=THUMBNAIL,
@@ -83,7 +83,7 @@ THUMBNAILS = Recipe(
     rate=3e-3,
     smoothing=0.05,
     changes=Augmentation(shading=0.12, noise=0.03),
-    patience=4,
+    patience=8,
 )
 
 

@@ -357,3 +357,29 @@ def test_a_positive_and_an_abstention_are_told_apart_in_the_table(home: Home, we
     out = wetread("results").out
     assert "positive" in out
     assert "negated" in out
+
+
+def test_a_model_explains_its_own_example(wetread: Wetread, tmp_path: Path) -> None:
+    done = wetread("models", "explain", "note-assertion", "--out", str(tmp_path / "page.html"))
+    assert done.code == 0
+    assert b"<html" in (tmp_path / "page.html").read_bytes()
+
+
+def test_a_model_explains_a_file_it_is_given(wetread: Wetread, tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("He has a fever and a cough, and he denies any chest pain at all.")
+    out = tmp_path / "page.html"
+    done = wetread(
+        "models", "explain", "note-assertion", "--input", str(tmp_path / "note.txt"), "--out", str(out)
+    )
+    assert "Fever, unspecified (R50.9): positive" in done.out
+    assert "R07.9): negated" in done.out
+
+
+def test_a_model_that_abstains_from_a_file_says_why_with_exit_1(wetread: Wetread, tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("The meeting is on Tuesday, and there is coffee for all of us there.")
+    out = tmp_path / "page.html"
+    done = wetread(
+        "models", "explain", "note-assertion", "--input", str(tmp_path / "note.txt"), "--out", str(out)
+    )
+    assert done.code == 1
+    assert "nothing-recognised" in done.err
