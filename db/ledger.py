@@ -21,6 +21,9 @@ from db.tables import Evidence as EvidenceRow
 from db.tables import Identity as IdentityRow
 
 
+WITHDRAWN = "withdrawn"  #: reason of a file that its sender took back before it was read
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sighting:
     """A file as the inbox shows it."""
@@ -133,14 +136,18 @@ def conclude(
     writer: Writer, file_id: str, state: FileState, *, reason: str | None = None, sentence: str | None = None,
     digest: str | None = None, evidence_id: str | None = None,
 ) -> bool:  # fmt: skip
-    """Moves a pending file to its next state. False when another process already did."""
+    """Moves a pending file to its next state. False when another process already did.
+
+    A file that another ingest took for withdrawn, since this one had claimed it, is concluded all the same.
+    """
     values: dict[str, object] = {"state": state, "reason": reason, "sentence": sentence, "digest": digest,
                                  "evidence_id": evidence_id, "changed_at": writer.now}  # fmt: skip
     if state is FileState.IGNORED:  # its path may come again
         values["path_key"] = file_id
-    done = writer.connection.execute(
-        update(File).where(File.id == file_id, File.state == FileState.PENDING).values(values)
-    )
+    is_open = File.state == FileState.PENDING
+    if reason != WITHDRAWN:
+        is_open |= (File.state == FileState.IGNORED) & (File.reason == WITHDRAWN)
+    done = writer.connection.execute(update(File).where(File.id == file_id, is_open).values(values))
     if done.rowcount != 1:
         return False
     detail = {k: v for k, v in {"reason": reason, "digest": digest, "evidence": evidence_id}.items() if v}

@@ -139,7 +139,7 @@ class Intake:
         Raises Unavailable with nothing recorded when the archive or database cannot be written;
         the files stay in the work area for another try.
         """
-        reads = [self._read(file) for file in claimed]
+        reads = [read for file in claimed if (read := self._read_if_there(file)) is not None]
         with metrics.stage("record"):
             states = self._record(reads)
         for read, state in zip(reads, states, strict=True):
@@ -151,6 +151,16 @@ class Intake:
         """The files that archives held which were recorded since the last call."""
         found, self._unpacked = self._unpacked, []
         return found
+
+    def _read_if_there(self, file: Claimed) -> Read | None:
+        """None when another ingest, which resumed in the same work area, finished the file meanwhile."""
+        try:
+            return self._read(file)
+        except FileNotFoundError:
+            if os.path.lexists(file.work):
+                raise
+            log.warning("finished_elsewhere", file=file.id)
+            return None
 
     def _read(self, file: Claimed) -> Read:
         size = file.work.lstat().st_size
@@ -181,7 +191,7 @@ class Intake:
             if why.code == "dicomdir" and (sentence := self._index(file)) is not None:
                 return Read(file=file, digest=None, size=size, index=sentence)
             return self._refuse(file, size, why)
-        except (Unavailable, Misconfigured):
+        except (Unavailable, Misconfigured, FileNotFoundError):
             raise
         except Exception as error:  # noqa: BLE001 - our bug must not stop the other files
             metrics.errors.labels("read", type(error).__name__).inc()

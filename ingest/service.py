@@ -61,7 +61,7 @@ class Ingest:
         with self.store.read() as connection:
             pending = ledger.open_files(connection, self.store.keys)
             self.inbox.droppings = self._known_droppings(connection)
-        gone = [f.id for f in pending if f.id not in claimed and not (self.inbox.root / f.name).exists()]
+        gone = [f.id for f in pending if f.id not in claimed and not os.path.lexists(self.inbox.root / f.name)]
         self._withdraw(gone)
 
     def _known_droppings(self, connection: Connection) -> set[str]:
@@ -200,12 +200,13 @@ class Ingest:
         return None
 
     def _withdraw(self, ids: Sequence[str]) -> None:
-        """Files whose sender took them back before they were read."""
-        if not ids:
+        """Files whose sender took them back before they were read: not those that another ingest claimed."""
+        gone = [file_id for file_id in ids if not os.path.lexists(self.intake.work / file_id)]
+        if not gone:
             return
         with self.store.write() as writer:
-            for file_id in ids:
-                ledger.conclude(writer, file_id, FileState.IGNORED, reason="withdrawn")
+            for file_id in gone:
+                ledger.conclude(writer, file_id, FileState.IGNORED, reason=ledger.WITHDRAWN)
 
 
 def run(ingest: Ingest, stop: threading.Event) -> None:
