@@ -447,21 +447,25 @@ def settle_files(writer: Writer, evidence_ids: Iterable[str]) -> None:
 
 
 def give_back(
-    store: Store, job: Claimed, error: str, *, final: bool, max_attempts: int, delay_seconds: float = 0.0
-) -> JobState | None:
+    store: Store, job: Claimed, error: str, *, final: bool, max_attempts: int, delay_seconds: float = 0.0,
+    counted: bool = True,
+) -> JobState | None:  # fmt: skip
     """A claimed job that could not be read: owed again after a delay, or failed. None: lease lost.
 
     error: kind and place of the failure; never its message, which may hold a patient's words.
     final: trying again cannot help.
+    counted: False for a job handed back by a worker that is being stopped: it was not the job's fault.
     """
     with store.write() as writer:
-        failed = final or job.attempts >= max_attempts
+        failed = counted and (final or job.attempts >= max_attempts)
         state = JobState.FAILED if failed else JobState.OWED
         values: dict[str, object] = {"state": state, "error": error, "token": None, "lease_until": None}
         if failed:
             values["finished_at"] = writer.now
         else:
             values["not_before"] = writer.now + timedelta(seconds=delay_seconds)
+        if not counted:
+            values["attempts"] = job.attempts - 1
         changed = writer.connection.execute(
             update(Job)
             .where(Job.id == job.id, Job.token == job.token, Job.state == JobState.RUNNING)
@@ -469,9 +473,8 @@ def give_back(
         )
         if changed.rowcount != 1:
             return None
-        writer.audit(
-            f"job:{job.id}", "job:failed" if failed else "job:retried", attempt=job.attempts, error=error
-        )
+        action = "job:failed" if failed else "job:retried" if counted else "job:handed-back"
+        writer.audit(f"job:{job.id}", action, attempt=job.attempts, error=error)
     return state
 
 
