@@ -109,9 +109,9 @@ def _decode(ds: Dataset, index: int) -> NDArray[Any]:
             if plugin == "gdcm":
                 return _sheltered(ds, syntax, index)
             return decoder.as_array(ds, index=index, decoding_plugin=plugin)[0]
-        except MemoryError:
+        except (MemoryError, KeyboardInterrupt, SystemExit):
             raise
-        except Exception:  # noqa: BLE001, S112 - codecs raise anything on damaged data; the next may cope
+        except BaseException:  # noqa: BLE001, S112 - codecs raise anything, a Rust one's panic is no Exception
             continue
     raise Rejected(
         "undecodable",

@@ -74,11 +74,15 @@ def originals(data: Path | None) -> tuple[Original, ...]:
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
-    """One to eight flips, cuts, insertions, repetitions, telling tokens or truncations, mostly in the header."""
+    """One to eight flips, cuts, insertions, repetitions, telling tokens or truncations, mostly in the header.
+
+    Most keep every length, so that what comes behind is still read.
+    """
     out = bytearray(data)
+    kinds = (0, 6, 7) if rng.random() < 0.6 else range(7)
     for _ in range(rng.randint(1, 8)):
         at = rng.randrange(min(len(out), rng.choice((400, 1200, 4000, len(out)))) or 1)
-        kind = rng.randrange(7)
+        kind = rng.choice(kinds)
         if kind == 0:
             out[at : at + 1] = bytes([rng.randrange(256)])
         elif kind == 1:
@@ -92,8 +96,11 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
             out[at:at] = out[at : at + rng.randint(1, 512)] * rng.randint(1, 4)
         elif kind == 5 and rng.random() < 0.3:
             del out[at:]
+        elif kind == 7:
+            token = rng.choice(TOKENS)[: len(out) - at]
+            out[at : at + len(token)] = token
         else:
-            out[at] ^= 1 << rng.randrange(8) if out else 0
+            out[at] ^= 1 << rng.randrange(8)
         if not out:
             break
     return bytes(out)
