@@ -243,16 +243,28 @@ class Intake:
             names = media.referenced(file.work)
         except Rejected:
             return None
-        keys, folder = self.store.keys, PurePosixPath(file.name).parent
-        absent = media.absent(self.inbox / folder, names)
-        with self.store.read() as connection:
-            prefix = folder.as_posix() if file.parent_id is None else _inside(connection, keys, file)
-            known = {n: ledger.path_key(keys, f"{prefix}/{n}".removeprefix("./"))
-                     for name in absent for n in (name, name.lower())}  # fmt: skip
-            seen = ledger.seen(connection, list(known.values()))
-        missing = sum(not seen & {known[name], known[name.lower()]} for name in absent)
+        missing = self._absent(file.name, names, file)
         lack = f"; {missing} of them are not here" if missing else ""
         return f"an index of {len(names)} files, which are read by themselves{lack}"
+
+    def lacks(self, name: str) -> bool:
+        """Do files that this DICOMDIR in the inbox names lack, here and on record? False for a bad one."""
+        try:
+            return self._absent(name, media.referenced(self.inbox / name)) > 0
+        except (Rejected, OSError):
+            return False
+
+    def _absent(self, name: str, named: Sequence[str], file: Claimed | None = None) -> int:
+        """How many of the files that an index names are neither in the inbox nor ever were."""
+        keys, folder = self.store.keys, PurePosixPath(name).parent
+        absent = media.absent(self.inbox / folder, named)
+        with self.store.read() as connection:
+            packed = file is not None and file.parent_id is not None
+            prefix = _inside(connection, keys, file) if file and packed else folder.as_posix()
+            known = {n: ledger.path_key(keys, f"{prefix}/{n}".removeprefix("./"))
+                     for one in absent for n in (one, one.lower())}  # fmt: skip
+            seen = ledger.seen(connection, list(known.values()))
+        return sum(not seen & {known[one], known[one.lower()]} for one in absent)
 
     def _decide(self, evidence: Evidence, name: str) -> Decision | None:
         """Which rule fires, where there are rules."""
