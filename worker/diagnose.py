@@ -151,6 +151,8 @@ class Diagnoser:
         source = job.inputs[0]
         with _timed(reading, "decode"):
             try:
+                if len(job.inputs) > 1:  # one slice of a series must never pass for the whole of it
+                    raise Rejected("series-payload", "there is no payload of a whole series yet")
                 reading.payload = shielded.payload(source.kind, self.archive.get(source.digest))
             except Rejected as why:
                 reading.diagnosis = Diagnosis.abstain(why.code, why.sentence)
