@@ -132,6 +132,13 @@ def name_of(connection: Connection, keys: Keys, file_id: str) -> str:
     return "" if sealed is None else keys.unseal(sealed, f"files.name:{file_id}")
 
 
+def path_of(connection: Connection, keys: Keys, evidence_id: str) -> str:
+    """The path below the inbox that an input came under first: for rules, not for logs."""
+    first = select(File.id).where(File.evidence_id == evidence_id).order_by(File.first_seen, File.id).limit(1)
+    file_id = connection.scalar(first)
+    return "" if file_id is None else name_of(connection, keys, file_id)
+
+
 def conclude(
     writer: Writer, file_id: str, state: FileState, *, reason: str | None = None, sentence: str | None = None,
     digest: str | None = None, evidence_id: str | None = None,

@@ -20,7 +20,6 @@ from db.jobs import Owed
 from db.keys import Keys
 from db.logs import get, place
 from db.records import Evidence, FileState
-from db.series import Routed
 from db.settings import Settings
 from db.store import Store, Writer
 from ingest import contents, identify, media, quarantine, reading, routing, rules, unpack
@@ -319,7 +318,7 @@ class Intake:
                 state = ledger.accept(
                     writer, read.file.id, read.evidence, digest=read.digest, size=read.size, owed=read.owed,
                     unread=read.unread, awaits_series=not read.owed and read.unread is None,
-                    routed=_routed(read.decision),
+                    routed=routing.word(read.decision) if read.decision else None,
                 )  # fmt: skip
             except Rejected as why:
                 refusal = why
@@ -356,13 +355,6 @@ def _inside(connection: Connection, keys: Keys, file: Claimed) -> str:
     stem = PurePosixPath(ledger.name_of(connection, keys, str(file.parent_id))).with_suffix("")
     folder = PurePosixPath(file.name).relative_to(stem).parent.as_posix()
     return f"{file.parent_id}!" if folder == "." else f"{file.parent_id}!/{folder}"
-
-
-def _routed(decision: Decision | None) -> Routed | None:
-    if decision is None:
-        return None
-    policy = None if decision.rule == rules.DEFAULT else decision.policy  # else the setting's
-    return Routed(policy=policy, lane=decision.lane, models=decision.models)
 
 
 def _note_decision(writer: Writer, read: Read) -> None:

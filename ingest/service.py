@@ -48,7 +48,7 @@ class Ingest:
         self.dispatch = dispatch
         self.name = name
         self.clock = clock
-        self.assembly = Assembly(settings, store, intake.cards)
+        self.assembly = Assembly(settings, store, intake.cards, intake.rulebook)
         self.inbox = Inbox(settings.folder("inbox"), settings.settle_seconds, settings.done_suffix)
         self.beside = Beside(self.inbox, store)
         self.watching = watching(settings.folder("inbox"), settings.watch_mode)
