@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -28,14 +29,30 @@ WORKER_POINTS = [
     pytest.param("db.jobs:conclude:after", id="between-commit-and-ack", marks=short),
 ]
 INGEST_POINTS = [
-    "ingest.watch:Inbox.scan:after", "db.ledger:see:before", "db.ledger:see:after", "ingest.intake:Intake.claim:before",
-    "os:rename:after:2", "ingest.intake:Intake.claim:after", "ingest.intake:Intake._read:before",
-    "ingest.intake:Intake._read:after", "db.archive:Archive.put:before", "db.archive:Archive.put:after",
-    "db.archive:sync_folder:before", "ingest.quarantine:put:before", "ingest.quarantine:put:after",
-    "ingest.intake:Intake._record:before", "db.ledger:accept:after", "db.audit:append:before", "db.audit:append:after:2",
-    "db.audit:note_anchor:before:2", "ingest.intake:Intake._tidy:before", "ingest.intake:Intake._tidy:after:2",
-    "db.jobs:take_owed:after:2", "ingest.dispatch:Dispatch._send:before", "ingest.dispatch:Dispatch._send:after",
-]  # fmt: skip
+    "ingest.watch:Inbox.scan:after",
+    "db.ledger:see:before",
+    "db.ledger:see:after",
+    "ingest.intake:Intake.claim:before",
+    "os:rename:after:2",
+    "ingest.intake:Intake.claim:after",
+    "ingest.intake:Intake._read:before",
+    "ingest.intake:Intake._read:after",
+    "db.archive:Archive.put:before",
+    "db.archive:Archive.put:after",
+    "db.archive:sync_folder:before",
+    "ingest.quarantine:put:before",
+    "ingest.quarantine:put:after",
+    "ingest.intake:Intake._record:before",
+    "db.ledger:accept:after",
+    "db.audit:append:before",
+    "db.audit:append:after:2",
+    "db.audit:note_anchor:before:2",
+    "ingest.intake:Intake._tidy:before",
+    "ingest.intake:Intake._tidy:after:2",
+    "db.jobs:take_owed:after:2",
+    "ingest.dispatch:Dispatch._send:before",
+    "ingest.dispatch:Dispatch._send:after",
+]
 SHORT_POINTS = ("os:rename:after:2", "ingest.quarantine:put:after", "ingest.dispatch:Dispatch._send:before")
 
 
@@ -84,7 +101,8 @@ def test_row_02_ingest_killed(world: World, seen: Seen, point: str) -> None:
     assert world.seen() == total + 4
     assert world.jobs()["done"] >= done
     row = world.rows(
-        "SELECT c.patient FROM cases c JOIN evidence e ON e.case_id = c.id ORDER BY e.received_at DESC LIMIT 1"
+        "SELECT c.patient FROM cases c JOIN evidence e ON e.case_id = c.id "
+        "ORDER BY e.received_at DESC LIMIT 1"
     )[0]
     assert row.patient is not None, "the sidecar was lost"
 
@@ -160,9 +178,8 @@ def test_row_04_redis_is_full(world: World, seen: Seen) -> None:
     try:
         world.notes(3, "full")
         world.until(lambda: world.seen() >= taken + 3 and not world.left_in_inbox(), 20, "taken in meanwhile")
-        seen.saw(
-            f"full: readyz red after {world.until(lambda: world.status_of('/readyz') == 503, 15, 'readyz red')} s"
-        )
+        red = world.until(lambda: world.status_of("/readyz") == 503, 15, "readyz red")
+        seen.saw(f"full: readyz red after {red} s")
     finally:
         client.config_set("maxmemory", "0")
     seen.recovered(world.settle(taken + 3, 120))
@@ -351,8 +368,10 @@ def test_row_21_two_ingests_on_one_folder(world: World, seen: Seen) -> None:
 def _message(body: bytes, *, task: str, content_type: str = "application/json") -> str:
     return json.dumps({
         "body": base64.b64encode(body).decode(), "content-encoding": "utf-8", "content-type": content_type,
-        "headers": {"lang": "py", "task": task, "id": "1", "root_id": "1", "parent_id": None, "argsrepr": "", "kwargsrepr": ""},
-        "properties": {"correlation_id": "1", "delivery_mode": 2, "delivery_tag": "t", "body_encoding": "base64",
+        "headers": {"lang": "py", "task": task, "id": "1", "root_id": "1", "parent_id": None,
+                    "argsrepr": "", "kwargsrepr": ""},
+        "properties": {"correlation_id": "1", "delivery_mode": 2, "delivery_tag": "t",
+                       "body_encoding": "base64",
                        "delivery_info": {"exchange": "", "routing_key": "wetread.routine"}, "priority": 0},
     })  # fmt: skip
 
@@ -365,9 +384,11 @@ def test_row_22_hostile_messages(world: World, seen: Seen) -> None:
     )
     bad = [
         _message(pickle.dumps((("x",), {}, {})), task=task, content_type="application/x-python-serialize"),
-        _message(b"{", task=task), _message(b"[]", task=task), _message(b"null", task=task), _message(plain, task="os.system"),
+        _message(b"{", task=task), _message(b"[]", task=task), _message(b"null", task=task),
+        _message(plain, task="os.system"),
         _message(plain, task=task), _message(plain.replace(b'"x"', b'{"a": [1]}'), task=task),
-        _message(plain.replace(b'["x"]', b"[]"), task=task), _message(b"\xff\xfe", task=task), "not JSON", "{}", "[]", "null",
+        _message(plain.replace(b'["x"]', b"[]"), task=task), _message(b"\xff\xfe", task=task),
+        "not JSON", "{}", "[]", "null",
     ]  # fmt: skip
     client, total = world.redis(), world.seen()
     for message in bad:
@@ -404,10 +425,13 @@ def test_row_23_scrape_during_a_worker_restart(world: World, seen: Seen) -> None
     seen.recovered(_again(world, "worker-1"))
     stop.set()
     thread.join()
+    kinds = ("_total", "_count", "_bucket", "_sum")
     fallen = {
-        name for earlier, later in zip(scrapes, scrapes[1:], strict=False) for (name, labels), value in earlier.items()
-        if name.endswith(("_total", "_count", "_bucket", "_sum")) and later.get((name, labels), 0) < value - 1e-9
-    }  # fmt: skip
+        name
+        for earlier, later in pairwise(scrapes)
+        for (name, labels), value in earlier.items()
+        if name.endswith(kinds) and later.get((name, labels), 0) < value - 1e-9
+    }
     seen.saw(f"{len(scrapes)} scrapes")
     assert fallen == set()
 

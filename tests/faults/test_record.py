@@ -1,4 +1,4 @@
-"""Rows 18 to 20, 24 to 26 and 29: broken models, a record tampered with, a patient looked for, and everything at once."""
+"""Rows 18 to 20, 24 to 26 and 29: broken models, a record tampered with, a patient sought, all at once."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from faults.world import ROOT, World, assert_sound, note
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 short = pytest.mark.faults_short
+UNPICKLED = Path("/tmp/wetread-was-unpickled")  # noqa: S108 - what a pickle would leave
 
 
 # ── row 18 ────────────────────────────────────────────────────────────────────────────────────────
@@ -66,7 +67,7 @@ def test_row_18_weights_are_not_what_the_card_says(
         assert weights.name in refused["note-diagnosis"]
         states = {(row.model, row.state) for row in world.rows("SELECT model, state FROM jobs")}
         assert states == {("note-assertion", "done"), ("note-diagnosis", "failed")}
-        assert not Path("/tmp/wetread-was-unpickled").exists()
+        assert not UNPICKLED.exists()
         seen.saw(f"{harm.__name__[1:]}: {refused['note-diagnosis'].partition(';')[0][:80]}")
         assert_sound(world)
     finally:
@@ -115,7 +116,8 @@ TAMPERING = {
     "tail cut": (["DELETE FROM audit WHERE seq > 20"], "20"),
     "restored from yesterday": (
         ["DELETE FROM audit WHERE seq > 20",
-         "UPDATE audit_head SET seq = 20, hash = (SELECT hash FROM audit WHERE seq = 20)"], "entries 21 to 30 are gone"),
+         "UPDATE audit_head SET seq = 20, hash = (SELECT hash FROM audit WHERE seq = 20)"],
+        "entries 21 to 30 are gone"),
 }  # fmt: skip
 
 
@@ -209,7 +211,8 @@ def test_row_25_audit_store_unwritable(world: World, seen: Seen) -> None:
         else:
             connection.execute(
                 text(
-                    "CREATE FUNCTION no_audit() RETURNS trigger AS $$ BEGIN RAISE EXCEPTION 'no'; END $$ LANGUAGE plpgsql"
+                    "CREATE FUNCTION no_audit() RETURNS trigger AS "
+                    "$$ BEGIN RAISE EXCEPTION 'no'; END $$ LANGUAGE plpgsql"
                 )
             )
             connection.execute(

@@ -24,9 +24,12 @@ LARGEST = 300_000  #: bytes of an original; larger ones say nothing more and tak
 NAME, NUMBER, BORN, SENTENCE = "Zyxwvut^Quibble", "MRN-90210-Q", "19171107", "Grumbling knee since Tuesday"
 CANARIES = ("Zyxwvut", "Quibble", NUMBER, BORN, "Grumbling", "Tuesday")
 TOKENS = (
-    b"\xff\xff\xff\xff", b"\xfe\xff\xff\xff", bytes(4), b"\xff\xff\xff\x7f", b"\xfe\xff\x00\xe0", b"\xfe\xff\x0d\xe0",
-    b"\xfe\xff\xdd\xe0", b"SQ", b"UN", b"OB", b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.5", b"\xe0\x7f\x10\x00",
-    b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"../../x", b"\x1b[31m", b"\r\n", b"Patient-ID: 1\n", b"\xef\xbb\xbf", b"\xff\xfe",
+    b"\xff\xff\xff\xff", b"\xfe\xff\xff\xff", bytes(4), b"\xff\xff\xff\x7f", b"\xfe\xff\x00\xe0",
+    b"\xfe\xff\x0d\xe0",
+    b"\xfe\xff\xdd\xe0", b"SQ", b"UN", b"OB", b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.5",
+    b"\xe0\x7f\x10\x00",
+    b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"../../x", b"\x1b[31m", b"\r\n", b"Patient-ID: 1\n",
+    b"\xef\xbb\xbf", b"\xff\xfe",
 )  # fmt: skip
 
 
@@ -52,7 +55,7 @@ def _patient(data: bytes) -> tuple[str, ...]:
 
 @cache
 def originals(data: Path | None) -> tuple[Original, ...]:
-    """Builders' objects in every transfer syntax, pydicom's own files, and the data folder's `dicom` and `ehr`."""
+    """Builders' objects in every transfer syntax, pydicom's own, and the data folder's `dicom` and `ehr`."""
     who = {"patient_id": NUMBER, "name": NAME, "birth_date": BORN}
     made = [Original(f"built-{s}", dicom_bytes(transfer_syntax=s, **who), CANARIES) for s in SYNTAXES]
     made += [
@@ -130,7 +133,7 @@ def _refusal(call: Callable[[], Any], words: tuple[str, ...]) -> tuple[Any, str]
 
 
 def outcomes(path: Path, original: Original, data: bytes) -> Iterator[str]:
-    """What each reader made of the bytes. Raises whatever it should not have raised, AssertionError or Leak."""
+    """What each reader made of the bytes. Raises what it should not have, AssertionError or Leak."""
     path.write_bytes(data)
     suffix = Path(original.name).suffix.lower()
     gap = identify.missing(path, suffix)

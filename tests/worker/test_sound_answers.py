@@ -13,7 +13,10 @@ from models.payloads import Note
 from worker.runtime import Runtime
 
 FINDING = Finding(
-    code=Code(value="J18.9", system=ICD10CM, meaning="Pneumonia"), positive=False, probability=0.2, threshold=0.5
+    code=Code(value="J18.9", system=ICD10CM, meaning="Pneumonia"),
+    positive=False,
+    probability=0.2,
+    threshold=0.5,
 )
 
 
