@@ -88,10 +88,14 @@ def test_row_01_worker_killed(world: World, seen: Seen, point: str) -> None:
 def test_row_02_ingest_killed(world: World, seen: Seen, point: str) -> None:
     world.end("ingest")
     inbox, total = world.home / "inbox", world.seen()
+    query = (
+        "SELECT count(*) AS n FROM evidence e JOIN cases c ON e.case_id = c.id WHERE c.patient IS NOT NULL"
+    )
+    owned = world.rows(query)[0].n
     word = point.replace(":", "-")
     (inbox / f"{word}.txt").write_bytes(note(word))
     (inbox / f"{word}.txt.json").write_text('{"patient-id": "77", "encounter": "E-77"}')
-    (inbox / "same.txt").write_bytes(note(word))
+    (inbox / f"{word}-other.txt").write_bytes(note(f"{word} other"))
     (inbox / "bad.dcm").write_bytes(f"no DICOM {word}".encode())
     (inbox / "link.txt").symlink_to("/etc/hostname")
     world.spawn("ingest", at=f"kill {point}")
@@ -100,11 +104,7 @@ def test_row_02_ingest_killed(world: World, seen: Seen, point: str) -> None:
     seen.recovered(_again(world, "ingest", total + 4))
     assert world.seen() == total + 4
     assert world.jobs()["done"] >= done
-    row = world.rows(
-        "SELECT c.patient FROM cases c JOIN evidence e ON e.case_id = c.id "
-        "ORDER BY e.received_at DESC LIMIT 1"
-    )[0]
-    assert row.patient is not None, "the sidecar was lost"
+    assert world.rows(query)[0].n == owned + 1, "the sidecar was lost"
 
 
 # ── row 3 ─────────────────────────────────────────────────────────────────────────────────────────
@@ -434,6 +434,23 @@ def test_row_23_scrape_during_a_worker_restart(world: World, seen: Seen) -> None
     }
     seen.saw(f"{len(scrapes)} scrapes")
     assert fallen == set()
+
+
+# ── row 28 ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@short
+def test_row_28_worker_alive_and_consuming_nothing(world: World, seen: Seen) -> None:
+    world.end("worker-1")
+    deaf = {"WETREAD_CANARY_SECONDS": "1", "WETREAD_CANARY_SECONDS_MAX": "5"}
+    world.spawn("worker-1", at="mute kombu.transport.redis:Channel._brpop_start", env=deaf)
+    world.ready("worker-1")
+    start, total = time.monotonic(), world.seen()
+    world.notes(2, "deaf")
+    code = world.gone("worker-1", 60)
+    seen.saw(f"ended itself after {time.monotonic() - start:.0f} s (exit {code})")
+    assert code == 71, "as worker/watchdog.py names it"
+    seen.recovered(_again(world, "worker-1", total + 2))
 
 
 # ── the supervisor itself ─────────────────────────────────────────────────────────────────────────

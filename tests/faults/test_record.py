@@ -259,7 +259,43 @@ def test_row_26_messages_of_other_versions_are_understood(world: World, seen: Se
     seen.recovered(time.monotonic() - start)
 
 
-# ── rows 27 and 28 are held by tests of completeness and of the watchdog ──────────────────────────
+# ── row 27 (its policies and revisions are also held by tests/ingest/test_assembly.py) ─────────────
+
+
+def test_row_27_series_with_a_gap_and_a_late_instance(tmp_path: Path, seen: Seen) -> None:
+    quick = {"WETREAD_SERIES_QUIET_SECONDS": "1", "WETREAD_SERIES_WAIT_SECONDS": "6", "WETREAD_MODELS": ""}
+    world = World(tmp_path / "home", **quick)
+    uid = "1.2.826.0.1.3680043.10.1.27"
+
+    def state() -> str:
+        rows = world.rows("SELECT state FROM series")
+        return rows[0].state if rows else ""
+
+    def slice_(number: int) -> bytes:
+        place = {
+            "ImageOrientationPatient": [0, 1, 0, 0, 0, -1],
+            "ImagePositionPatient": [-5.0 * number, 0, 0],
+        }
+        named = {"series_uid": f"{uid}.1", "study_uid": uid, "sop_uid": f"{uid}.1.{number}"}
+        return dicom_bytes(modality="MR", **named, InstanceNumber=number, **place)
+
+    try:
+        world.start("ingest")
+        for number in (1, 2, 4):
+            world.drop(f"mr/{number}.dcm", slice_(number))
+            time.sleep(1.5)
+        assert state() == "waiting"
+        waited = world.until(lambda: state() == "partial", 60, "partial", state)
+        world.drop("mr/3.dcm", slice_(3))
+        late = world.until(lambda: state() == "complete", 60, "complete", state)
+        revisions = world.rows("SELECT number, state, supersedes FROM series_revisions ORDER BY number")
+        seen.saw(
+            f"waited {waited} s, then partial; complete {late} s after the late one; {len(revisions)} revisions"
+        )
+        world.settle(4)
+        assert_sound(world)
+    finally:
+        world.close()
 
 
 @pytest.mark.timeout(7200)
