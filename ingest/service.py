@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import threading
 import time
@@ -252,7 +253,7 @@ def run(ingest: Ingest, stop: threading.Event) -> None:
             except Unavailable as error:
                 metrics.errors.labels("ingest", "Unavailable").inc()
                 log.warning("waiting", reason=str(error))
-                pause = 1.0
+                pause = random.uniform(0.5, 1.5)  # several hosts must not ask all at once
             except OSError as error:
                 metrics.errors.labels("ingest", type(error).__name__).inc()
                 log.error("turn_failed", error=place(error))
