@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import PurePosixPath
 
 from sqlalchemy import Connection
@@ -254,12 +255,13 @@ def run(ingest: Ingest, stop: threading.Event) -> None:
                 metrics.errors.labels("ingest", "Unavailable").inc()
                 log.warning("waiting", reason=str(error))
                 pause = random.uniform(0.5, 1.5)  # several hosts must not ask all at once
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 - a turn that fails must not end the watch over the others
                 metrics.errors.labels("ingest", type(error).__name__).inc()
                 log.error("turn_failed", error=place(error))
                 pause = 1.0
             stop.wait(pause)
     finally:
         events.stop()
-        services.gone(ingest.store, ingest.name)
+        with suppress(Unavailable):
+            services.gone(ingest.store, ingest.name)
         log.info("ingest_stopped")
