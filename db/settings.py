@@ -140,7 +140,7 @@ class Settings(BaseSettings):
     )
     lane_turn: int = Field(
         4, ge=2,
-        description="of so many batches one goes to the longest waiting job of a less urgent lane",
+        description="batches, of which one goes to the longest waiting jobs of a less urgent lane",
     )  # fmt: skip
     device: str = Field("auto", description="auto: CUDA where there is one, else CPU; or cpu, cuda:0, ...")
     threads: int = Field(0, ge=0, description="CPU threads of a worker; 0: all cores but none oversubscribed")
