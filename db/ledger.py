@@ -20,7 +20,6 @@ from db.tables import Case, EvidenceLink, File
 from db.tables import Evidence as EvidenceRow
 from db.tables import Identity as IdentityRow
 
-
 WITHDRAWN = "withdrawn"  #: reason of a file that its sender took back before it was read
 
 
@@ -180,12 +179,14 @@ def reopen(writer: Writer, file_id: str, name: str) -> None:
 def accept(
     writer: Writer, file_id: str, evidence: Evidence, *, digest: str, size: int, owed: Sequence[Owed],
     unread: str | None = None, awaits_series: bool = False, routed: Routed | None = None,
+    look_after: float = 0.0,
 ) -> FileState:  # fmt: skip
     """Records an input and the jobs it owes. The same bytes again are a duplicate.
 
     The same words again under another header are one reading: the new input is linked to the first.
     unread: "code: sentence" why no model reads this input, when `owed` is empty.
     awaits_series: a model reads it with its whole series, once that is decided on; routed: by which rules.
+    look_after: seconds to leave its series alone (db/series.py: arrive).
     Raises Rejected `conflict` when its UID is already held by other bytes.
     """
     known = writer.connection.execute(
@@ -198,7 +199,7 @@ def accept(
         return FileState.DUPLICATE
     evidence_id, case_id, content = _record(writer, evidence, digest, size)
     if evidence.series_uid or evidence.study_uid:
-        series.arrive(writer, case_id, evidence, routed)
+        series.arrive(writer, case_id, evidence, routed, look_after)
     first = _link(writer, evidence_id, case_id, evidence.kind, content)
     if first is not None and evidence.kind == Kind.NOTE:
         jobs.owe(writer, first.case_id, first.id, first.digest, owed)

@@ -317,7 +317,8 @@ class Intake:
             try:
                 state = ledger.accept(
                     writer, read.file.id, read.evidence, digest=read.digest, size=read.size, owed=read.owed,
-                    unread=read.unread, awaits_series=not read.owed and read.unread is None,
+                    unread=read.unread, look_after=self.settings.series_quiet_seconds,
+                    awaits_series=not read.owed and read.unread is None,
                     routed=routing.word(read.decision) if read.decision else None,
                 )  # fmt: skip
             except Rejected as why:
