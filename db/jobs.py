@@ -15,7 +15,6 @@ from sqlalchemy import (
     Select,
     TextClause,
     and_,
-    case,
     exists,
     func,
     insert,
@@ -207,20 +206,27 @@ def claim(
             first = _best(connection, lanes, yield_turn, first, store.now())
     if first is None:
         return []
-    alone = Job.id == first.id
+    return _take(store, first, 1 if first.attempts else limit, worker, lease_seconds)
+
+
+def _take(store: Store, first: Waiting, limit: int, worker: str, lease_seconds: float) -> list[Claimed]:
+    """Claims a job, unless another just did, and the oldest of its neighbours that were not tried before."""
+    same = (
+        WAITING, Job.model == first.model, Job.lane == first.lane,
+        Job.weights_sha256 == first.weights_sha256, Job.model_version == first.model_version,
+    )  # fmt: skip
     with store.write() as writer:
-        query = (
+        # two looks, each by its index: ordered in one, the whole backlog would be sorted at every claim
+        alone = select(Job).where(*same, Job.id == first.id)
+        others = (
             select(Job)
-            .where(
-                WAITING, Job.model == first.model, Job.lane == first.lane,
-                Job.weights_sha256 == first.weights_sha256, Job.model_version == first.model_version,
-                or_(alone, and_(Job.attempts == 0, _due_time(writer.now))),
-            )
-            .order_by(case((alone, 0), else_=1), Job.created_at)
-            .limit(1 if first.attempts else limit)
-            .with_for_update(skip_locked=True)
-        )  # fmt: skip
-        rows = writer.connection.execute(query).all()
+            .where(*same, Job.id != first.id, Job.attempts == 0, _due_time(writer.now))
+            .order_by(Job.created_at)
+        )
+        rows = list(writer.connection.execute(alone.with_for_update(skip_locked=True)))
+        others = others.limit(limit - len(rows)).with_for_update(skip_locked=True)
+        if len(rows) < limit:
+            rows += writer.connection.execute(others)
         return [_claimed(writer, row, worker, lease_seconds) for row in rows]
 
 
