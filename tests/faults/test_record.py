@@ -113,7 +113,7 @@ TAMPERING = {
     "reordered": (
         ["UPDATE audit SET seq = -1 WHERE seq = 5", "UPDATE audit SET seq = 5 WHERE seq = 6",
          "UPDATE audit SET seq = 6 WHERE seq = -1"], "entry 5"),
-    "tail cut": (["DELETE FROM audit WHERE seq > 20"], "20"),
+    "tail cut": (["DELETE FROM audit WHERE seq > 20"], "entries 21 to 30 are gone"),
     "restored from yesterday": (
         ["DELETE FROM audit WHERE seq > 20",
          "UPDATE audit_head SET seq = 20, hash = (SELECT hash FROM audit WHERE seq = 20)"],
