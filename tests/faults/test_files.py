@@ -22,10 +22,10 @@ short = pytest.mark.faults_short
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """A mount of 6 MB."""
+    """A mount of 32 MB."""
     folder = tmp_path / "small"
     folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)], check=False)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(folder)], check=False)
     if done.returncode:
         pytest.skip("no mount of our own here: a full disk needs root")
     yield folder

@@ -126,7 +126,7 @@ def test_a_fault_of_our_own_is_quarantined_without_its_message(
     def broken(*_: object, **__: object) -> None:
         raise ValueError("Canary^Clara")
 
-    monkeypatch.setattr("ingest.readers.dicom.read", broken)
+    monkeypatch.setattr("ingest.reading.read", broken)  # as the child says it
     write_tree(bench.inbox, {"film.dcm": dicom_bytes()})
     bench.settle()
     found = quarantine.reason(folder(bench), only(bench))
