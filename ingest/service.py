@@ -131,7 +131,9 @@ class Ingest:
         """Claims, reads and records settled files, a batch a transaction; returns how many."""
         settled, gone = self.inbox.settled(now, limit=BATCHES * self.settings.intake_batch)
         self._withdraw([self.ids.pop(name) for name in gone if name in self.ids])
-        count = 0
+        if self._must_wait():
+            return 0
+        count = self._process()  # first what could not be recorded: while it cannot, nothing more is claimed
         for start in range(0, len(settled), self.settings.intake_batch):
             if self._must_wait():
                 return count
@@ -142,10 +144,15 @@ class Ingest:
             count += self._process()
         return count if self._must_wait() else count + self._process()
 
+    def _free_bytes(self) -> int:
+        """Of the fullest disk that intake writes to: archive and quarantine may be mounts of their own."""
+        folders = (self.settings.home, *map(self.settings.folder, ("archive", "quarantine", "work")))
+        return min(shutil.disk_usage(folder).free for folder in folders)
+
     def _must_wait(self) -> bool:
         """Is the disk or the queue too full to take more? Whoever asks for the state is told at once."""
         with self.store.read() as connection:
-            waits = self._pressure.look(shutil.disk_usage(self.settings.home).free, connection)
+            waits = self._pressure.look(self._free_bytes(), connection)
         state = f"waiting: {waits}" if waits else "ready"
         if state != self.state:
             log.info("intake_state", state=state)

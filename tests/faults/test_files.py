@@ -53,7 +53,7 @@ def test_row_06_disk_is_full(tmp_path: Path, small: Path, seen: Seen, where: str
     if where != "database":
         home.mkdir()
         (home / where).symlink_to(small)
-    world = World(home, url)
+    world = World(home, url, WETREAD_DISK_LOW_BYTES="1000000", WETREAD_DISK_RESUME_BYTES="2000000")
     try:
         world.start()
         world.notes(2, "before")

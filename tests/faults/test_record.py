@@ -29,8 +29,9 @@ UNPICKLED = Path("/tmp/wetread-was-unpickled")  # noqa: S108 - what a pickle wou
 
 
 def _swap(weights: Path) -> None:
-    other = next(p for p in weights.parent.parent.rglob("*.safetensors") if p.parent != weights.parent)
-    shutil.copy(other, weights)
+    from safetensors.numpy import load_file, save_file
+
+    save_file({name: values[::-1].copy() for name, values in load_file(weights).items()}, weights)
 
 
 def _half(weights: Path) -> None:
