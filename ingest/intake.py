@@ -129,8 +129,16 @@ class Intake:
             file_id = path.name.removesuffix(identify.SIDECAR)
             with self.store.read() as connection:
                 state = ledger.state_of(connection, file_id)
+            if state is FileState.QUARANTINED and path.name == file_id:
+                self._keep(file_id, path)
             if state not in (None, FileState.PENDING):
-                path.unlink()
+                path.unlink(missing_ok=True)
+
+    def _keep(self, file_id: str, work: Path) -> None:
+        """What could not be sealed (a link, a file without permission) goes beside its reason as it is."""
+        folder = self.settings.folder("quarantine")
+        if (folder / file_id).is_dir() and not (folder / file_id / quarantine.PAYLOAD).exists():
+            quarantine.keep_unreadable(folder, file_id, work)
 
     def process(self, claimed: Sequence[Claimed]) -> list[FileState]:
         """Reads and records claimed files in one transaction; returns each one's new state.
@@ -342,9 +350,8 @@ class Intake:
         """After the commit: the work file goes; the log says what became of it."""
         if read.contents is not None:
             self._unpacked += self._claims(read.file, read.contents)
-        place_ = self.settings.folder("quarantine") / read.file.id
-        if state is FileState.QUARANTINED and not (place_ / quarantine.PAYLOAD).exists():
-            quarantine.keep_unreadable(place_.parent, read.file.id, read.file.work)
+        if state is FileState.QUARANTINED:
+            self._keep(read.file.id, read.file.work)
         read.file.work.unlink(missing_ok=True)
         read.file.sidecar.unlink(missing_ok=True)
         reason = read.refusal.code if read.refusal else None
