@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint check setup setup-dev debian train clean
+.PHONY: help up demo test faults fuzz lint check setup setup-dev debian train clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,6 +20,17 @@ demo: setup  ## Start it in a folder of its own, read sample cases, print their 
 
 test: setup-dev debian  ## Run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+faults: setup-dev  ## Kill, stop, fill and flood real processes; write docs/faults.md (an hour)
+	@mkdir -p build && rm -f build/faults.jsonl
+	-FAULTS_TABLE=build/faults.jsonl $(BIN)/python -m pytest -m faults -n 2 --dist loadgroup tests/faults $(ARGS)
+	PYTHONPATH=tests:. $(BIN)/python -m faults.report build/faults.jsonl docs/faults.md
+
+DATA ?= ../shared/data
+COUNT ?= 100000
+fuzz: setup-dev  ## Mutate real files against every reader, COUNT times
+	@mkdir -p build
+	PYTHONPATH=tests:. WETREAD_DATA=$(abspath $(DATA)) $(BIN)/python -m fuzz.run --count $(COUNT) --report build/fuzz.json
 
 lint: setup-dev  ## Style, types, import line
 	$(BIN)/ruff check .
@@ -53,7 +64,6 @@ debian:
 		apt-get install -y -qq --no-install-recommends prometheus >/dev/null; } || \
 		echo "no Prometheus here: the tests that need it will say so and skip" >&2
 
-DATA ?= ../shared/data
 train: setup  ## Train every family anew from DATA into build/training (long)
 	$(BIN)/wetread models train chest-xray --data $(DATA)/xray/kermany/train --out build/training/kermany
 	$(BIN)/wetread models train chest-xray --data $(DATA)/xray/pneumoniamnist_train_val.npz --out build/training/mnist

@@ -21,6 +21,7 @@ def examine(home: Path | None) -> list[Check]:
     parts: list[tuple[str, Callable[[settings.Settings], str], str]] = [
         ("home", _home, "run `wetread up` once, or name the home with --home"),
         ("folders", _folders, "give the user that runs wetread read, write and search rights on the folder"),
+        ("watching", _watching, "set WETREAD_WATCH_MODE to auto or polling: events are lost there"),
         ("key", _key, "restore keys/master.key (0600) from backup; without it payloads cannot be opened"),
         (
             "database",
@@ -63,6 +64,16 @@ def _folders(values: settings.Settings) -> str:
         if not path.is_dir() or not os.access(path, os.R_OK | os.W_OK | os.X_OK):
             raise Misconfigured(f"{name} is missing, or may not be written")
     return f"{len(settings.FOLDERS)} folders, all writable"
+
+
+def _watching(values: settings.Settings) -> str:
+    from ingest.mounts import is_silent, watching
+
+    found = watching(values.folder("inbox"), values.watch_mode)
+    if found.events and is_silent(found.file_system):
+        raise Misconfigured(f"the inbox is on {found.file_system}, which does not tell of every change")
+    often = values.scan_seconds if found.events else values.poll_seconds
+    return f"{found}; a scan every {often:g} s"
 
 
 def _key(values: settings.Settings) -> str:

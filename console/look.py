@@ -96,8 +96,16 @@ def results_table(found: list[dict[str, Any]]) -> None:
 def outcome(result: dict[str, Any]) -> str:
     """A result in a word or a sentence."""
     if result["abstained"]:
-        return f"abstained: {result['reason']}"
-    return "positive" if result["positive"] else result["qualifier"] or "negative"
+        word = f"abstained: {result['reason']}"
+    else:
+        word = "positive" if result["positive"] else result["qualifier"] or "negative"
+    marks = [m for m, on in (("partial", result["partial"]), ("superseded", _is_superseded(result))) if on]
+    return f"{word} ({', '.join(marks)})" if marks else word
+
+
+def _is_superseded(result: dict[str, Any]) -> bool:
+    """Has a later revision of its series been read?"""
+    return bool(result["status"] == "superseded")
 
 
 def _csv(found: list[dict[str, Any]]) -> None:

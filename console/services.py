@@ -48,6 +48,7 @@ def run_worker(settings: Settings, device: str | None, lanes: Sequence[str] | No
     """One worker: models loaded and warmed up, then Celery's solo pool until SIGTERM."""
     from models.registry import served
     from worker.diagnose import Diagnoser
+    from worker.messages import harden
     from worker.runtime import Runtime, choose_device, set_threads
     from worker.tasks import Heartbeat, canary_sender, consume, register
     from worker.watchdog import Canary
@@ -58,6 +59,7 @@ def run_worker(settings: Settings, device: str | None, lanes: Sequence[str] | No
         raise Misconfigured(f"no lane {', '.join(sorted(unknown))}; there are {', '.join(queue.LANES)}")
     chosen = [lane for lane in queue.LANES if lane in (lanes or queue.LANES)]
     app = queue.celery_app(settings.redis, visibility_seconds=settings.visibility_seconds)
+    harden(app)
     diagnoser = Diagnoser(settings, store, archive, runtime, name, lanes=chosen, enqueue=queue.sender(app))
     heartbeat = Heartbeat(settings, diagnoser, name)
     heartbeat.start()
@@ -75,7 +77,7 @@ def run_worker(settings: Settings, device: str | None, lanes: Sequence[str] | No
     heartbeat.ready()
     canary.start()
     try:
-        consume(app, name, chosen)
+        consume(app, name, chosen, diagnoser)
     finally:
         canary.stop()
         heartbeat.stop()

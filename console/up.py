@@ -140,10 +140,11 @@ class Up:
         """Stops ingest and workers (each finishes what it holds), then the web, then Valkey."""
         for child in self.children:
             child.signal(signal.SIGTERM)
-        deadline = time.monotonic() + STOP_SECONDS
+        patience = max(STOP_SECONDS, self.settings.stop_seconds + 10)
+        deadline = time.monotonic() + patience
         for child in self.children:
             if not child.wait(max(0.1, deadline - time.monotonic())):
-                self.say(f"{child.name} did not stop within {STOP_SECONDS} s; its job will be read again")
+                self.say(f"{child.name} did not stop within {patience:g} s; its job will be read again")
                 child.signal(signal.SIGKILL)
                 child.wait(5)
         if self._valkey is not None:

@@ -15,7 +15,6 @@ from sqlalchemy import (
     Select,
     TextClause,
     and_,
-    case,
     exists,
     func,
     insert,
@@ -207,20 +206,27 @@ def claim(
             first = _best(connection, lanes, yield_turn, first, store.now())
     if first is None:
         return []
-    alone = Job.id == first.id
+    return _take(store, first, 1 if first.attempts else limit, worker, lease_seconds)
+
+
+def _take(store: Store, first: Waiting, limit: int, worker: str, lease_seconds: float) -> list[Claimed]:
+    """Claims a job, unless another just did, and the oldest of its neighbours that were not tried before."""
+    same = (
+        WAITING, Job.model == first.model, Job.lane == first.lane,
+        Job.weights_sha256 == first.weights_sha256, Job.model_version == first.model_version,
+    )  # fmt: skip
     with store.write() as writer:
-        query = (
+        # two looks, each by its index: ordered in one, the whole backlog would be sorted at every claim
+        alone = select(Job).where(*same, Job.id == first.id)
+        others = (
             select(Job)
-            .where(
-                WAITING, Job.model == first.model, Job.lane == first.lane,
-                Job.weights_sha256 == first.weights_sha256, Job.model_version == first.model_version,
-                or_(alone, and_(Job.attempts == 0, _due_time(writer.now))),
-            )
-            .order_by(case((alone, 0), else_=1), Job.created_at)
-            .limit(1 if first.attempts else limit)
-            .with_for_update(skip_locked=True)
-        )  # fmt: skip
-        rows = writer.connection.execute(query).all()
+            .where(*same, Job.id != first.id, Job.attempts == 0, _due_time(writer.now))
+            .order_by(Job.created_at)
+        )
+        rows = list(writer.connection.execute(alone.with_for_update(skip_locked=True)))
+        others = others.limit(limit - len(rows)).with_for_update(skip_locked=True)
+        if len(rows) < limit:
+            rows += writer.connection.execute(others)
         return [_claimed(writer, row, worker, lease_seconds) for row in rows]
 
 
@@ -447,21 +453,25 @@ def settle_files(writer: Writer, evidence_ids: Iterable[str]) -> None:
 
 
 def give_back(
-    store: Store, job: Claimed, error: str, *, final: bool, max_attempts: int, delay_seconds: float = 0.0
-) -> JobState | None:
+    store: Store, job: Claimed, error: str, *, final: bool, max_attempts: int, delay_seconds: float = 0.0,
+    counted: bool = True,
+) -> JobState | None:  # fmt: skip
     """A claimed job that could not be read: owed again after a delay, or failed. None: lease lost.
 
     error: kind and place of the failure; never its message, which may hold a patient's words.
     final: trying again cannot help.
+    counted: False for a job handed back by a worker that is being stopped: it was not the job's fault.
     """
     with store.write() as writer:
-        failed = final or job.attempts >= max_attempts
+        failed = counted and (final or job.attempts >= max_attempts)
         state = JobState.FAILED if failed else JobState.OWED
         values: dict[str, object] = {"state": state, "error": error, "token": None, "lease_until": None}
         if failed:
             values["finished_at"] = writer.now
         else:
             values["not_before"] = writer.now + timedelta(seconds=delay_seconds)
+        if not counted:
+            values["attempts"] = job.attempts - 1
         changed = writer.connection.execute(
             update(Job)
             .where(Job.id == job.id, Job.token == job.token, Job.state == JobState.RUNNING)
@@ -469,9 +479,8 @@ def give_back(
         )
         if changed.rowcount != 1:
             return None
-        writer.audit(
-            f"job:{job.id}", "job:failed" if failed else "job:retried", attempt=job.attempts, error=error
-        )
+        action = "job:failed" if failed else "job:retried" if counted else "job:handed-back"
+        writer.audit(f"job:{job.id}", action, attempt=job.attempts, error=error)
     return state
 
 

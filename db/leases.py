@@ -1,4 +1,7 @@
-"""Which leases have ended, told so that a jump of the wall clock neither takes a living worker's job nor keeps a dead one's."""
+"""Which leases have ended, told so that a jump of the wall clock misleads nobody.
+
+It neither takes a living worker's job nor keeps a dead one's.
+"""
 
 from __future__ import annotations
 

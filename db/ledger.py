@@ -20,6 +20,8 @@ from db.tables import Case, EvidenceLink, File
 from db.tables import Evidence as EvidenceRow
 from db.tables import Identity as IdentityRow
 
+WITHDRAWN = "withdrawn"  #: reason of a file that its sender took back before it was read
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sighting:
@@ -129,18 +131,29 @@ def name_of(connection: Connection, keys: Keys, file_id: str) -> str:
     return "" if sealed is None else keys.unseal(sealed, f"files.name:{file_id}")
 
 
+def path_of(connection: Connection, keys: Keys, evidence_id: str) -> str:
+    """The path below the inbox that an input came under first: for rules, not for logs."""
+    first = select(File.id).where(File.evidence_id == evidence_id).order_by(File.first_seen, File.id).limit(1)
+    file_id = connection.scalar(first)
+    return "" if file_id is None else name_of(connection, keys, file_id)
+
+
 def conclude(
     writer: Writer, file_id: str, state: FileState, *, reason: str | None = None, sentence: str | None = None,
     digest: str | None = None, evidence_id: str | None = None,
 ) -> bool:  # fmt: skip
-    """Moves a pending file to its next state. False when another process already did."""
+    """Moves a pending file to its next state. False when another process already did.
+
+    A file that another ingest took for withdrawn, since this one had claimed it, is concluded all the same.
+    """
     values: dict[str, object] = {"state": state, "reason": reason, "sentence": sentence, "digest": digest,
                                  "evidence_id": evidence_id, "changed_at": writer.now}  # fmt: skip
     if state is FileState.IGNORED:  # its path may come again
         values["path_key"] = file_id
-    done = writer.connection.execute(
-        update(File).where(File.id == file_id, File.state == FileState.PENDING).values(values)
-    )
+    is_open = File.state == FileState.PENDING
+    if reason != WITHDRAWN:
+        is_open |= (File.state == FileState.IGNORED) & (File.reason == WITHDRAWN)
+    done = writer.connection.execute(update(File).where(File.id == file_id, is_open).values(values))
     if done.rowcount != 1:
         return False
     detail = {k: v for k, v in {"reason": reason, "digest": digest, "evidence": evidence_id}.items() if v}
@@ -166,12 +179,14 @@ def reopen(writer: Writer, file_id: str, name: str) -> None:
 def accept(
     writer: Writer, file_id: str, evidence: Evidence, *, digest: str, size: int, owed: Sequence[Owed],
     unread: str | None = None, awaits_series: bool = False, routed: Routed | None = None,
+    look_after: float = 0.0,
 ) -> FileState:  # fmt: skip
     """Records an input and the jobs it owes. The same bytes again are a duplicate.
 
     The same words again under another header are one reading: the new input is linked to the first.
     unread: "code: sentence" why no model reads this input, when `owed` is empty.
     awaits_series: a model reads it with its whole series, once that is decided on; routed: by which rules.
+    look_after: seconds to leave its series alone (db/series.py: arrive).
     Raises Rejected `conflict` when its UID is already held by other bytes.
     """
     known = writer.connection.execute(
@@ -184,7 +199,7 @@ def accept(
         return FileState.DUPLICATE
     evidence_id, case_id, content = _record(writer, evidence, digest, size)
     if evidence.series_uid or evidence.study_uid:
-        series.arrive(writer, case_id, evidence, routed)
+        series.arrive(writer, case_id, evidence, routed, look_after)
     first = _link(writer, evidence_id, case_id, evidence.kind, content)
     if first is not None and evidence.kind == Kind.NOTE:
         jobs.owe(writer, first.case_id, first.id, first.digest, owed)

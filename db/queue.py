@@ -55,7 +55,6 @@ def celery_app(redis_url: str, *, visibility_seconds: float = 3600) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        worker_soft_shutdown_timeout=10,  # a second SIGTERM still lets the forward in hand end
         broker_transport_options={
             "visibility_timeout": visibility_seconds,
             # kombu sweeps unacknowledged hints every interval x throttle seconds; 10 x 10 as it comes

@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, text
 
-from db.records import FileState, JobState
-from db.tables import Case, File, Job, Result
+from db.records import FileState, JobState, Whole
+from db.tables import Case, File, Job, Result, Series
 
 Row = dict[str, Any]
 
@@ -96,6 +96,13 @@ def quarantine_counts(connection: Connection) -> dict[str, int]:
         reason = str(json.loads(detail).get("reason", ""))
         counts[reason] = counts.get(reason, 0) + 1
     return counts
+
+
+def series_counts(connection: Connection) -> dict[str, int]:
+    """Series by where they stand on their way to being whole; every state is there."""
+    query = select(Series.state, func.count()).group_by(Series.state)
+    found = {state: count for state, count in connection.execute(query)}  # noqa: C416 - rows, not pairs
+    return {state.value: found.get(state.value, 0) for state in Whole}
 
 
 def audit_length(connection: Connection) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, exists, func, insert, or_, select, update
@@ -19,7 +19,10 @@ from db.records import Evidence, FileState, Whole
 from db.store import Store, Writer
 from db.tables import Evidence as EvidenceRow
 from db.tables import File, JobInput, Series, SeriesRevision, Study
+from db.tables import Manifest as ManifestRow
 
+COUNTS = ("series_instances", "study_instances", "study_series", "concatenation_total")  #: facts
+ARRIVED = "settling: something has just come"
 INCOMPLETE = "series-incomplete"  #: reason code of the files of a quarantined series
 
 
@@ -59,16 +62,25 @@ class Open:
     routed: Routed = Routed()
 
 
-def arrive(writer: Writer, case_id: str, evidence: Evidence, routed: Routed | None = None) -> None:
-    """Counts a new instance into its series and study, which wait (again) to be whole."""
+def arrive(
+    writer: Writer, case_id: str, evidence: Evidence, routed: Routed | None = None, look_after: float = 0.0
+) -> None:
+    """Counts a new instance into its series and study, which wait (again) to be whole.
+
+    look_after: seconds to leave it alone where neither a stated count nor a manifest could settle it sooner.
+    """
+    told = any(evidence.facts.get(fact) for fact in COUNTS) or int(evidence.facts.get("frames") or 0) > 1
+    if told or writer.connection.scalar(select(ManifestRow.id).limit(1)) is not None:
+        look_after = 0.0
+    soon = writer.now + timedelta(seconds=look_after)
     uids = {"study_uid": evidence.study_uid, "series_uid": evidence.series_uid}
     if evidence.series_uid:
         word = routed or Routed()
         models = None if word.models is None else sorted(word.models)
         rules: dict[str, object] = {"policy": word.policy, "lane": word.lane, "models": models}
-        _arrive(writer, Series, case_id, uids, {"revision": 0}, rules)
+        _arrive(writer, Series, case_id, uids, {"revision": 0}, {**rules, "check_at": soon})
     if evidence.study_uid:
-        _arrive(writer, Study, case_id, {"study_uid": evidence.study_uid}, {}, {})
+        _arrive(writer, Study, case_id, {"study_uid": evidence.study_uid}, {}, {"check_at": soon})
 
 
 def _arrive(
@@ -82,7 +94,7 @@ def _arrive(
     ).one_or_none()
     if before is not None and before.state != Whole.WAITING:
         writer.audit(f"{key[:-4]}:{before.id}", f"{key[:-4]}:late", was=before.state)
-    clock = {"last_at": writer.now, "check_at": writer.now, "forced_at": None, "declared_at": None}
+    clock = {"last_at": writer.now, "reason": ARRIVED, "forced_at": None, "declared_at": None}
     row = {"id": new_id(), "case_id": case_id, **uids, **more, **rules, **clock, "instances": 1,
            "state": Whole.WAITING, "created_at": writer.now}  # fmt: skip
     writer.connection.execute(
@@ -104,10 +116,11 @@ def due(store: Store, table: type[Series] | type[Study], limit: int = 100) -> li
             .order_by(table.check_at)
             .limit(limit)
         ).all()
-        return [_opened(connection, table, row) for row in rows]
+        told = bool(rows) and connection.scalar(select(ManifestRow.id).limit(1)) is not None
+        return [_opened(connection, table, row, told) for row in rows]
 
 
-def _opened(connection: Connection, table: type[Series] | type[Study], row: Any) -> Open:
+def _opened(connection: Connection, table: type[Series] | type[Study], row: Any, told: bool) -> Open:
     members = [EvidenceRow.case_id == row.case_id, EvidenceRow.study_uid == row.study_uid]
     if table is Series:
         members[1] = EvidenceRow.series_uid == row.series_uid
@@ -119,7 +132,7 @@ def _opened(connection: Connection, table: type[Series] | type[Study], row: Any)
             Instance(evidence_id=i, digest=d, series_uid=s or "", facts=f) for i, d, s, f in found
         ),
         forced=row.forced_at is not None, declared=row.declared_at is not None,
-        promise=promise(connection, *members), reason=row.reason,
+        promise=promise(connection, *members) if told else None, reason=row.reason,
         routed=Routed(policy=row.policy, lane=row.lane, models=row.models) if table is Series else Routed(),
     )  # fmt: skip
 

@@ -56,6 +56,20 @@ class Settings(BaseSettings):
     truncated_after_seconds: float = Field(
         60.0, gt=0, description="seconds without growth after which an incomplete file is quarantined"
     )
+    watch_mode: Literal["auto", "events", "polling"] = Field(
+        "auto",
+        description="auto: events beside the scan where the inbox's file system tells of every change, else "
+        "polling; a network share or a container's layer does not",
+    )
+    poll_seconds: float = Field(
+        2.0, gt=0, description="seconds between scans of the inbox where it is polled; longer if a scan is"
+    )
+    done_suffix: str = Field(
+        ".done",
+        pattern=r"^(|\.[A-Za-z0-9_-]{1,32})$",
+        description="a small file of this name in a folder, or this suffix after a name, says that it is all "
+        "there; empty: none does",
+    )
     series_quiet_seconds: float = Field(
         10.0, ge=0, description="seconds without a new instance after which a series without a gap is whole"
     )
@@ -107,6 +121,11 @@ class Settings(BaseSettings):
         600.0, gt=0,
         description="seconds one batch may run; a worker stuck for longer ends itself, its jobs count a try",
     )  # fmt: skip
+    stop_seconds: float = Field(
+        20.0,
+        gt=0,
+        description="seconds a worker that is told to stop may finish its batch; then it hands it back",
+    )
     canary_seconds: float = Field(
         15.0,
         gt=0,
@@ -121,7 +140,7 @@ class Settings(BaseSettings):
     )
     lane_turn: int = Field(
         4, ge=2,
-        description="of so many batches one goes to the longest waiting job of a less urgent lane",
+        description="batches, of which one goes to the longest waiting jobs of a less urgent lane",
     )  # fmt: skip
     device: str = Field("auto", description="auto: CUDA where there is one, else CPU; or cpu, cuda:0, ...")
     threads: int = Field(0, ge=0, description="CPU threads of a worker; 0: all cores but none oversubscribed")

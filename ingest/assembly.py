@@ -8,16 +8,18 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from db import series
+from db import ledger, series
 from db.errors import Rejected
 from db.logs import get
-from db.records import Whole
-from db.series import Instance, Open
+from db.records import Evidence, Kind, Whole
+from db.series import Instance, Open, Routed
 from db.settings import Settings
 from db.store import Store, Writer
 from db.tables import Series, Study
 from ingest import complete, quarantine, routing
 from ingest.complete import Decision, SeriesFacts, Slice, StudyFacts, Waits
+from ingest.rulebook import RuleBook
+from ingest.rules import Rules, subject
 from models.card import ModelCard
 
 log = get("ingest")
@@ -27,10 +29,13 @@ ADVICE = "Send what lacks, or call it complete as it is: `wetread complete SERIE
 class Assembly:
     """What stands between instances that came one by one and the series and studies they make up."""
 
-    def __init__(self, settings: Settings, store: Store, cards: Sequence[ModelCard]) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, cards: Sequence[ModelCard], rulebook: RuleBook | None = None
+    ) -> None:
         self.settings = settings
         self.store = store
         self.cards = cards
+        self.rulebook = rulebook
         self.required = complete.required(settings.required_series)
         longest = timedelta(seconds=settings.series_wait_seconds)
         self._series = Waits(quiet=timedelta(seconds=settings.series_quiet_seconds), longest=longest)
@@ -69,11 +74,26 @@ class Assembly:
             self._set_aside(writer, item, decision)
         else:
             ordered = [images[n] for n in complete.slice_order(slices)] if images else []
-            owed = routing.owed_by_series([i.facts for i in images], self.cards, item.routed)
+            routed = self._word(writer, item, images)
+            owed = routing.owed_by_series([i.facts for i in images], self.cards, routed)
             back += series.revise(writer, item, ordered, owed)
         series.wake_study(writer, item)
         log.info("series_decided", series=item.id, state=decision.state.value, instances=item.count)
         return True
+
+    def _word(self, writer: Writer, item: Open, images: Sequence[Instance]) -> Routed:
+        """The rules' word once more, where they ask for slices: only now these are counted."""
+        in_force = self.rulebook.rules if self.rulebook else Rules()
+        if not in_force.count_slices or not images:
+            return item.routed
+        facts = {**images[-1].facts, "slices": sum(int(i.facts.get("frames") or 1) for i in images)}
+        path = ledger.path_of(writer.connection, writer.keys, images[-1].evidence_id)
+        decision = in_force.decide(subject(Evidence(kind=Kind.IMAGE, facts=facts), path, self.settings.site))
+        writer.audit(
+            f"series:{item.id}", "series:routed", rule=decision.rule, lane=decision.lane,
+            slices=facts["slices"], earlier=dict(decision.earlier),
+        )  # fmt: skip
+        return routing.word(decision)
 
     def _set_aside(self, writer: Writer, item: Open, decision: Decision) -> None:
         why = Rejected(series.INCOMPLETE, f"its series is not whole: {decision.reason}", ADVICE)

@@ -20,9 +20,15 @@ class Dispatch:
     """Hints jobs to the workers. Every step may happen twice: leases decide who works."""
 
     def __init__(
-        self, store: Store, client: Redis, enqueue: Enqueue, *, resend_after_seconds: float, max_attempts: int,
+        self,
+        store: Store,
+        client: Redis,
+        enqueue: Enqueue,
+        *,
+        resend_after_seconds: float,
+        max_attempts: int,
         watch: LeaseWatch | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.store = store
         self._client = client
         self._enqueue = enqueue

@@ -20,7 +20,6 @@ from db.jobs import Owed
 from db.keys import Keys
 from db.logs import get, place
 from db.records import Evidence, FileState
-from db.series import Routed
 from db.settings import Settings
 from db.store import Store, Writer
 from ingest import contents, identify, media, quarantine, reading, routing, rules, unpack
@@ -141,7 +140,7 @@ class Intake:
         Raises Unavailable with nothing recorded when the archive or database cannot be written;
         the files stay in the work area for another try.
         """
-        reads = [read for file in claimed if (read := self._read(file)) is not None]
+        reads = [read for file in claimed if (read := self._read_if_there(file)) is not None]
         with metrics.stage("record"):
             states = self._record(reads)
         for read, state in zip(reads, states, strict=True):
@@ -154,12 +153,18 @@ class Intake:
         found, self._unpacked = self._unpacked, []
         return found
 
-    def _read(self, file: Claimed) -> Read | None:
-        """The file read and archived, or refused; None when another ingest has taken it meanwhile."""
+    def _read_if_there(self, file: Claimed) -> Read | None:
+        """None when another ingest, which resumed in the same work area, finished the file meanwhile."""
         try:
-            size = file.work.lstat().st_size
+            return self._read(file)
         except FileNotFoundError:
+            if os.path.lexists(file.work):
+                raise
+            log.warning("finished_elsewhere", file=file.id)
             return None
+
+    def _read(self, file: Claimed) -> Read:
+        size = file.work.lstat().st_size
         try:
             if file.work.is_symlink() or not file.work.is_file():
                 raise Rejected(
@@ -187,7 +192,7 @@ class Intake:
             if why.code == "dicomdir" and (sentence := self._index(file)) is not None:
                 return Read(file=file, digest=None, size=size, index=sentence)
             return self._refuse(file, size, why)
-        except (Unavailable, Misconfigured):
+        except (Unavailable, Misconfigured, FileNotFoundError):
             raise
         except Exception as error:  # noqa: BLE001 - our bug must not stop the other files
             metrics.errors.labels("read", type(error).__name__).inc()
@@ -239,16 +244,28 @@ class Intake:
             names = media.referenced(file.work)
         except Rejected:
             return None
-        keys, folder = self.store.keys, PurePosixPath(file.name).parent
-        absent = media.absent(self.inbox / folder, names)
-        with self.store.read() as connection:
-            prefix = folder.as_posix() if file.parent_id is None else _inside(connection, keys, file)
-            known = {n: ledger.path_key(keys, f"{prefix}/{n}".removeprefix("./"))
-                     for name in absent for n in (name, name.lower())}  # fmt: skip
-            seen = ledger.seen(connection, list(known.values()))
-        missing = sum(not seen & {known[name], known[name.lower()]} for name in absent)
+        missing = self._absent(file.name, names, file)
         lack = f"; {missing} of them are not here" if missing else ""
         return f"an index of {len(names)} files, which are read by themselves{lack}"
+
+    def lacks(self, name: str) -> bool:
+        """Do files that this DICOMDIR in the inbox names lack, here and on record? False for a bad one."""
+        try:
+            return self._absent(name, media.referenced(self.inbox / name)) > 0
+        except (Rejected, OSError):
+            return False
+
+    def _absent(self, name: str, named: Sequence[str], file: Claimed | None = None) -> int:
+        """How many of the files that an index names are neither in the inbox nor ever were."""
+        keys, folder = self.store.keys, PurePosixPath(name).parent
+        absent = media.absent(self.inbox / folder, named)
+        with self.store.read() as connection:
+            packed = file is not None and file.parent_id is not None
+            prefix = _inside(connection, keys, file) if file and packed else folder.as_posix()
+            known = {n: ledger.path_key(keys, f"{prefix}/{n}".removeprefix("./"))
+                     for one in absent for n in (one, one.lower())}  # fmt: skip
+            seen = ledger.seen(connection, list(known.values()))
+        return sum(not seen & {known[one], known[one.lower()]} for one in absent)
 
     def _decide(self, evidence: Evidence, name: str) -> Decision | None:
         """Which rule fires, where there are rules."""
@@ -305,8 +322,9 @@ class Intake:
             try:
                 state = ledger.accept(
                     writer, read.file.id, read.evidence, digest=read.digest, size=read.size, owed=read.owed,
-                    unread=read.unread, awaits_series=not read.owed and read.unread is None,
-                    routed=_routed(read.decision),
+                    unread=read.unread, look_after=self.settings.series_quiet_seconds,
+                    awaits_series=not read.owed and read.unread is None,
+                    routed=routing.word(read.decision) if read.decision else None,
                 )  # fmt: skip
             except Rejected as why:
                 refusal = why
@@ -348,13 +366,6 @@ def _inside(connection: Connection, keys: Keys, file: Claimed) -> str:
     stem = PurePosixPath(ledger.name_of(connection, keys, str(file.parent_id))).with_suffix("")
     folder = PurePosixPath(file.name).relative_to(stem).parent.as_posix()
     return f"{file.parent_id}!" if folder == "." else f"{file.parent_id}!/{folder}"
-
-
-def _routed(decision: Decision | None) -> Routed | None:
-    if decision is None:
-        return None
-    policy = None if decision.rule == rules.DEFAULT else decision.policy  # else the setting's
-    return Routed(policy=policy, lane=decision.lane, models=decision.models)
 
 
 def _note_decision(writer: Writer, read: Read) -> None:

@@ -12,7 +12,6 @@ from ingest.readers import dicom, note
 
 MANIFEST = "manifest.json"
 MANIFEST_BYTES = 32 * 2**20
-MARK_BYTES = 1024  #: a done mark says nothing but its name; a longer file of that name is a file
 DICOMDIR = "DICOMDIR"
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from db import ledger, series
 from db.archive import CHUNK, seal_file, sha256_of, sync_folder, unseal
-from db.errors import Misconfigured, Rejected
+from db.errors import Misconfigured, Rejected, Unavailable
 from db.keys import Keys
 from db.records import FileState
 from db.store import Store
@@ -22,8 +22,18 @@ PAYLOAD, REASON, LINK = "payload.sealed", "reason.json", "not-a-file"
 def put(place: Path, work: Path, keys: Keys, why: Rejected, *, stage: str, now: datetime) -> str | None:
     """Seals a refused file beside its reason; returns its SHA-256, None when it has no bytes to read.
 
-    The work file is left for the caller to remove once the ledger knows.
+    The work file is left for the caller to remove once the ledger knows. Raises Unavailable when it
+    cannot be written, FileNotFoundError when the work file is gone.
     """
+    try:
+        return _put(place, work, keys, why, stage=stage, now=now)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise Unavailable(f"quarantine: cannot write ({error.strerror}); is the disk full?") from error
+
+
+def _put(place: Path, work: Path, keys: Keys, why: Rejected, *, stage: str, now: datetime) -> str | None:
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     digest, size = None, 0
     if work.is_file() and not work.is_symlink():

@@ -1,4 +1,4 @@
-"""DICOM is parsed and decoded in a child process, within bounds of memory and time: a bomb costs itself alone.
+"""DICOM is parsed and decoded in a child process within bounds: a bomb costs itself alone.
 
 What the readers refuse they refuse by their own rules; the limits here are for what those rules overlook.
 """
@@ -43,7 +43,10 @@ def missing(path: Path, suffix: str) -> str | None:
 
 
 def read(path: Path) -> Evidence:
-    """A DICOM file as Evidence. Raises Rejected (`too-costly` beyond the limits), Broken, Unavailable, OSError."""
+    """A DICOM file as Evidence.
+
+    Raises Rejected (`too-costly` beyond the limits), Broken, Unavailable, OSError.
+    """
     found = _ask({"do": "read", "path": str(path)})[0]["evidence"]
     identity = found.pop("identity")
     return Evidence(**{**found, "kind": Kind(found["kind"])}, identity=identity and Identity(**identity))

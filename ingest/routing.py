@@ -9,7 +9,7 @@ from typing import Any
 from db.jobs import Owed
 from db.records import Evidence, Kind
 from db.series import Routed
-from ingest.rules import Decision
+from ingest.rules import DEFAULT, Decision
 from models.card import ModelCard
 
 
@@ -45,6 +45,12 @@ def owed_by_series(
         if any(f.get("has_pixels") and (not wanted or f.get("modality") in wanted) for f in facts):
             found.append(_reading(card, routed.lane or "routine"))
     return found
+
+
+def word(decision: Decision) -> Routed:
+    """What the rules say of a series, as it is kept; the default leaves the policy to the setting."""
+    policy = None if decision.rule == DEFAULT else decision.policy
+    return Routed(policy=policy, lane=decision.lane, models=decision.models)
 
 
 def _reading(card: ModelCard, lane: str) -> Owed:

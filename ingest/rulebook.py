@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from db import metrics
-from db.errors import Misconfigured
+from db.errors import Misconfigured, Unavailable
 from db.logs import get
 from db.settings import Settings
 from db.store import Store
@@ -51,8 +51,12 @@ class RuleBook:
         if self._changed is None or self._changed[0] != signature:
             self._changed = (signature, now)
         elif now - self._changed[1] >= REST_SECONDS:
-            self._seen, self._changed = signature, None
-            self._load()
+            before, self._seen, self._changed = self._seen, signature, None
+            try:
+                self._load()
+            except Unavailable:  # its audit entry could not be written: again, then
+                self._seen = before
+                raise
         return self.rules
 
     def _signature(self) -> Signature:

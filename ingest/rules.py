@@ -135,6 +135,11 @@ class Rules:
     rules: tuple[Rule, ...] = ()
     digest: str = ""  #: SHA-256 of the file's bytes; empty without a file
 
+    @property
+    def count_slices(self) -> bool:
+        """Does a rule ask for what is known of a whole series alone?"""
+        return any(rule.match.slices is not None for rule in self.rules)
+
     def decide(self, subject: Subject) -> Decision:
         """The first rule that matches decides; without one, the default does."""
         earlier: list[tuple[str, str]] = []

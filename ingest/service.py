@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import PurePosixPath
 
 from sqlalchemy import Connection
@@ -18,15 +20,20 @@ from db.logs import get, place
 from db.records import FileState
 from db.settings import Settings
 from db.store import Store
-from ingest import identify, reading
+from ingest import identify, media, reading
 from ingest.assembly import Assembly
+from ingest.beside import Beside, Fate
 from ingest.dispatch import Dispatch
 from ingest.intake import Claimed, Intake
+from ingest.mounts import watching
 from ingest.pressure import Pressure
 from ingest.readers import note
 from ingest.watch import Events, Inbox, Settled
 
 log = get("ingest")
+BATCHES = 16  # taken in one turn at most, so that the loop goes on to say that it lives
+SCAN_PAUSES = 9  # times a scan's own duration that pass before the next: scans take a tenth of the time
+INDEX_SECONDS = 5.0  # between looks whether the files that a DICOMDIR names have come
 ORPHAN_JSON_SECONDS = 60  # a sidecar may come before its note; after this it is judged alone
 
 
@@ -43,8 +50,10 @@ class Ingest:
         self.dispatch = dispatch
         self.name = name
         self.clock = clock
-        self.assembly = Assembly(settings, store, intake.cards)
-        self.inbox = Inbox(settings.folder("inbox"), settings.settle_seconds)
+        self.assembly = Assembly(settings, store, intake.cards, intake.rulebook)
+        self.inbox = Inbox(settings.folder("inbox"), settings.settle_seconds, settings.done_suffix)
+        self.beside = Beside(self.inbox, store)
+        self.watching = watching(settings.folder("inbox"), settings.watch_mode)
         self.ids: dict[str, str] = {}  #: path below the inbox -> ledger id
         self.held: list[Claimed] = []  #: claimed, and not recorded because the world was at fault
         self.state = "starting"
@@ -61,12 +70,14 @@ class Ingest:
         with self.store.read() as connection:
             pending = ledger.open_files(connection, self.store.keys)
             self.inbox.droppings = self._known_droppings(connection)
-        gone = [f.id for f in pending if f.id not in claimed and not (self.inbox.root / f.name).exists()]
+        gone = [
+            f.id for f in pending if f.id not in claimed and not os.path.lexists(self.inbox.root / f.name)
+        ]
         self._withdraw(gone)
 
     def _known_droppings(self, connection: Connection) -> set[str]:
         known = ledger.droppings(connection)
-        probe = Inbox(self.inbox.root, self.settings.settle_seconds)
+        probe = Inbox(self.inbox.root, self.settings.settle_seconds, self.settings.done_suffix)
         _, dropped = probe.scan(0.0)
         return {name for name in dropped if ledger.path_key(self.store.keys, name) in known}
 
@@ -81,7 +92,7 @@ class Ingest:
         if now >= self._next_scan:
             with metrics.scan_seconds.time():
                 self._enter(*self.inbox.scan(now))
-            self._next_scan = self.clock() + self.settings.scan_seconds
+            self._next_scan = self._scan_after(now, self.clock())
         took = self._take(now)
         if now >= self._next_relay:
             self.assembly.look()
@@ -93,6 +104,11 @@ class Ingest:
         if now >= self._next_beat:
             services.beat(self.store, self.name, self.state)
             self._next_beat = now + self.settings.heartbeat_seconds
+
+    def _scan_after(self, started: float, ended: float) -> float:
+        """When to scan next: a scan of a large folder may not fill the time between scans."""
+        often = self.settings.scan_seconds if self.watching.events else self.settings.poll_seconds
+        return ended + max(often, SCAN_PAUSES * (ended - started))
 
     def _enter(self, new: Sequence[str], dropped: Sequence[str]) -> None:
         """Writes files newly seen into the ledger."""
@@ -113,9 +129,11 @@ class Ingest:
 
     def _take(self, now: float) -> int:
         """Claims, reads and records settled files, a batch a transaction; returns how many."""
-        settled, gone = self.inbox.settled(now)
+        settled, gone = self.inbox.settled(now, limit=BATCHES * self.settings.intake_batch)
         self._withdraw([self.ids.pop(name) for name in gone if name in self.ids])
-        count = 0
+        if self._must_wait():
+            return 0
+        count = self._process()  # first what could not be recorded: while it cannot, nothing more is claimed
         for start in range(0, len(settled), self.settings.intake_batch):
             if self._must_wait():
                 return count
@@ -126,10 +144,15 @@ class Ingest:
             count += self._process()
         return count if self._must_wait() else count + self._process()
 
+    def _free_bytes(self) -> int:
+        """Of the fullest disk that intake writes to: archive and quarantine may be mounts of their own."""
+        folders = (self.settings.home, *map(self.settings.folder, ("archive", "quarantine", "work")))
+        return min(shutil.disk_usage(folder).free for folder in folders)
+
     def _must_wait(self) -> bool:
         """Is the disk or the queue too full to take more? Whoever asks for the state is told at once."""
         with self.store.read() as connection:
-            waits = self._pressure.look(shutil.disk_usage(self.settings.home).free, connection)
+            waits = self._pressure.look(self._free_bytes(), connection)
         state = f"waiting: {waits}" if waits else "ready"
         if state != self.state:
             log.info("intake_state", state=state)
@@ -152,7 +175,7 @@ class Ingest:
         if file_id is None or item.name not in self.inbox.files:  # another ingest's, or taken as a sidecar
             self._adopt(item.name)
             return None
-        if item.regular and not self._is_complete(item, now):
+        if self._stands_beside(item, file_id) or (item.regular and not self._is_complete(item, now)):
             return None
         sidecar = self._sidecar_of(item.name)
         if sidecar is not None and not self.inbox.rested(sidecar[1], now):  # it is still being written
@@ -171,6 +194,14 @@ class Ingest:
             self.ids.pop(name, None)
         return claimed
 
+    def _stands_beside(self, item: Settled, file_id: str) -> bool:
+        """Is it a done mark or a manifest, taken away now or later?"""
+        fate = self.beside.handle(item, file_id, busy=bool(self.held))
+        if fate is Fate.TAKEN:
+            self.inbox.forget(item.name)
+            self.ids.pop(item.name, None)
+        return fate is not Fate.NONE
+
     def _adopt(self, name: str) -> None:
         """A file without an id is entered again: its row may have been concluded elsewhere meanwhile."""
         if name in self.inbox.files:
@@ -184,6 +215,9 @@ class Ingest:
             return False
         if item.quiet_seconds >= self.settings.truncated_after_seconds:
             return True
+        if media.is_index(item.name) and self.intake.lacks(item.name):  # it may have come before its files
+            self.inbox.postpone(item.name, now + max(INDEX_SECONDS, self.settings.settle_seconds))
+            return False
         if reading.missing(self.inbox.root / item.name, suffix) is None:
             return True
         self.inbox.postpone(item.name, now + max(1.0, self.settings.settle_seconds))
@@ -200,18 +234,23 @@ class Ingest:
         return None
 
     def _withdraw(self, ids: Sequence[str]) -> None:
-        """Files whose sender took them back before they were read."""
-        if not ids:
+        """Files whose sender took them back before they were read: not those that another ingest claimed."""
+        gone = [file_id for file_id in ids if not os.path.lexists(self.intake.work / file_id)]
+        if not gone:
             return
         with self.store.write() as writer:
-            for file_id in ids:
-                ledger.conclude(writer, file_id, FileState.IGNORED, reason="withdrawn")
+            for file_id in gone:
+                ledger.conclude(writer, file_id, FileState.IGNORED, reason=ledger.WITHDRAWN)
 
 
 def run(ingest: Ingest, stop: threading.Event) -> None:
     """Turns the loop until told to stop; the world's faults are waited out."""
     events = Events(ingest.inbox.root)
-    events.start()
+    if ingest.watching.events:
+        events.start()
+    log.info(
+        "watching", mode="events" if ingest.watching.events else "polling", on=ingest.watching.file_system
+    )
     ingest.resume()
     log.info("ingest_ready", held=len(ingest.held))
     try:
@@ -222,13 +261,14 @@ def run(ingest: Ingest, stop: threading.Event) -> None:
             except Unavailable as error:
                 metrics.errors.labels("ingest", "Unavailable").inc()
                 log.warning("waiting", reason=str(error))
-                pause = 1.0
-            except OSError as error:
+                pause = random.uniform(0.5, 1.5)  # several hosts must not ask all at once
+            except Exception as error:  # noqa: BLE001 - a turn that fails must not end the watch over the others
                 metrics.errors.labels("ingest", type(error).__name__).inc()
                 log.error("turn_failed", error=place(error))
                 pause = 1.0
             stop.wait(pause)
     finally:
         events.stop()
-        services.gone(ingest.store, ingest.name)
+        with suppress(Unavailable):
+            services.gone(ingest.store, ingest.name)
         log.info("ingest_stopped")

@@ -1,4 +1,4 @@
-"""Child processes for what a hostile input may crash, hang or fill: kept warm, limited, started again when they die."""
+"""Child processes for what a hostile input may crash, hang or fill: warm, limited, restarted."""
 
 from __future__ import annotations
 

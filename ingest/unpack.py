@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import struct
@@ -116,6 +117,10 @@ def _fate() -> Iterator[None]:
         yield
     except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError):
         raise _damaged("its directory and its entries do not agree, or a checksum does not hold") from None
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):  # else zipfile was led to a place that is none
+            raise
+        raise _damaged("an entry is not where the directory says") from None
     except (NotImplementedError, RuntimeError):
         raise _unsafe("an entry needs a feature of zip that is not read") from None
 

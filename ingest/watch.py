@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import queue
+import re
 import stat
 import threading
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ DROPPINGS = (
     ".*", "*.tmp", "*.part", "*.partial", "*.filepart", "*.crdownload", "*.swp", "*~",
     "Thumbs.db", "desktop.ini", "@eaDir", "__MACOSX",
 )  # fmt: skip
+
+_DROPPING = re.compile("|".join(fnmatch.translate(pattern) for pattern in DROPPINGS))
+MARK_BYTES = 1024  #: a done mark says nothing but its name; a longer file of that name is a file
 
 
 @dataclass
@@ -47,15 +51,19 @@ class Settled:
 
 def is_dropping(name: str) -> bool:
     """Is any part of the path below the inbox one of the DROPPINGS?"""
-    return any(fnmatch.fnmatch(part, pattern) for part in PurePosixPath(name).parts for pattern in DROPPINGS)
+    return any(_DROPPING.match(part) for part in name.split("/"))
 
 
 class Inbox:
     """The watched folder as last seen. Time is an argument: any monotonic clock's seconds."""
 
-    def __init__(self, root: Path, settle_seconds: float) -> None:
+    def __init__(self, root: Path, settle_seconds: float, done_suffix: str = ".done") -> None:
         self.root = root.absolute()  # as events name it
         self.settle_seconds = settle_seconds
+        self.done_suffix = done_suffix
+        self.marks: dict[str, str] = {}  #: done mark -> the folder or file that it speaks of
+        self._spoken: set[str] = set()  #: what the marks speak of
+        self._left: set[str] = set()  #: what a mark could speak of that is not taken
         self.files: dict[str, Seen] = {}
         self.droppings: set[str] = set()
 
@@ -87,7 +95,12 @@ class Inbox:
     def _look(self, found: Iterator[tuple[str, os.stat_result]], now: float) -> tuple[list[str], list[str]]:
         new, dropped = [], []
         for name, info in found:
-            if is_dropping(name):
+            base = self._spoken_of(name, info)
+            if base is not None:
+                self.marks[name] = base
+            else:
+                self.marks.pop(name, None)  # it may have grown beyond a mark
+            if base is None and is_dropping(name):
                 if name not in self.droppings:
                     self.droppings.add(name)
                     dropped.append(name)
@@ -95,6 +108,39 @@ class Inbox:
             if self._observe(name, info, now):
                 new.append(name)
         return new, dropped
+
+    def _spoken_of(self, name: str, info: os.stat_result) -> str | None:
+        """What a done mark speaks of: `a/.done` of folder a, `a.done` of file or folder a; None: no mark."""
+        suffix = self.done_suffix
+        if (
+            not suffix
+            or not name.endswith(suffix)
+            or info.st_size > MARK_BYTES
+            or not stat.S_ISREG(info.st_mode)
+        ):
+            return None
+        base = name.removesuffix(suffix)
+        folder, _, last = base.rpartition("/")
+        if folder and is_dropping(folder):
+            return None
+        return base if last else folder
+
+    def is_covered(self, name: str) -> bool:
+        """Did its sender mark this file, or a folder it lies in, as done?"""
+        return bool(self.marks) and not self._spoken.isdisjoint(_bases(name))
+
+    def has_covered(self, base: str) -> bool:
+        """Were there files left, when last looked for settled ones, that a mark of this base speaks of?"""
+        return base in self._left
+
+    def _look_at_marks(self) -> None:
+        """Once a look, so that many marks beside many files cost no more than the files."""
+        self._spoken = set(self.marks.values())
+        self._left = set()
+        if self.marks:
+            for name in self.files:
+                if name not in self.marks:
+                    self._left.update(_bases(name))
 
     def _observe(self, name: str, info: os.stat_result, now: float) -> bool:
         """Notes a file's size and time; whether it is new."""
@@ -107,27 +153,39 @@ class Inbox:
             self.files[name] = Seen(info.st_size, info.st_mtime_ns, regular, now)
         return False
 
-    def settled(self, now: float) -> tuple[list[Settled], list[str]]:
-        """Returns (files that have rested, files that vanished before they were read)."""
-        ready, gone = [], []
-        for name, seen in list(self.files.items()):
-            if now - seen.quiet_since < self.settle_seconds or now < seen.look_again:
+    def settled(self, now: float, limit: int | None = None) -> tuple[list[Settled], list[str]]:
+        """Returns (files that have rested, at most `limit`, files that vanished before they were read).
+
+        What its sender marked as done need not rest.
+        """
+        self._look_at_marks()
+        ready: list[Settled] = []
+        gone: list[str] = []
+        for name, seen in self.files.items():  # not a copy of it: a hundred thousand may wait
+            if len(ready) == limit:
+                break
+            if now < seen.look_again:
+                continue
+            needed = 0.0 if self.is_covered(name) else self.settle_seconds
+            if now - seen.quiet_since < needed:
                 continue
             try:
                 info = (self.root / name).lstat()
             except OSError:
-                del self.files[name]
                 gone.append(name)
                 continue
             self._observe(name, info, now)
             quiet = now - self.files[name].quiet_since
-            if quiet >= self.settle_seconds:
+            if quiet >= needed:
                 ready.append(Settled(name=name, size=info.st_size, regular=seen.regular, quiet_seconds=quiet))
+        for name in gone:
+            self.forget(name)
         return ready, gone
 
     def rested(self, name: str, now: float) -> bool:
         """Has this file not changed for the settling time, as far as was seen?"""
-        return now - self.files[name].quiet_since >= self.settle_seconds
+        needed = 0.0 if self.is_covered(name) else self.settle_seconds
+        return now - self.files[name].quiet_since >= needed
 
     def postpone(self, name: str, until: float) -> None:
         """Does not offer a settled file again before a time, unless it changes."""
@@ -137,6 +195,14 @@ class Inbox:
     def forget(self, name: str) -> None:
         """A file that was claimed is no longer in the inbox."""
         self.files.pop(name, None)
+        self.marks.pop(name, None)
+
+
+def _bases(name: str) -> set[str]:
+    """What a mark would call this file: itself, with or without its suffix, and each folder it lies in."""
+    path = PurePosixPath(name)
+    places = {name, path.with_suffix("").as_posix(), *(parent.as_posix() for parent in path.parents)}
+    return {"" if place == "." else place for place in places}
 
 
 def _walk(root: Path, start: Path) -> Iterator[tuple[str, os.stat_result]]:
@@ -148,7 +214,8 @@ def _walk(root: Path, start: Path) -> Iterator[tuple[str, os.stat_result]]:
     if not stat.S_ISDIR(info.st_mode):
         yield start.relative_to(root).as_posix(), info
         return
-    stack = [start]
+    prefix = len(str(root)) + 1
+    stack = [str(start)]
     while stack:
         folder = stack.pop()
         try:
@@ -156,9 +223,9 @@ def _walk(root: Path, start: Path) -> Iterator[tuple[str, os.stat_result]]:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         if not is_dropping(entry.name):
-                            stack.append(Path(entry.path))
+                            stack.append(entry.path)
                         continue
-                    yield Path(entry.path).relative_to(root).as_posix(), entry.stat(follow_symlinks=False)
+                    yield entry.path[prefix:], entry.stat(follow_symlinks=False)
         except OSError as error:  # a folder that vanished, or that may not be read: the next scan tries again
             log.warning("folder_unreadable", error=place(error))
 

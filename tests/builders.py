@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import zipfile
 from collections.abc import Collection, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -119,6 +120,15 @@ def note_bytes(text: str, **header: str) -> bytes:
     lines = "".join(f"{key.replace('_', '-').title()}: {value}\n" for key, value in header.items())
     lines = lines.replace("-Id:", "-ID:").replace("Mrn:", "MRN:")
     return f"{lines}\n{text}".encode() if lines else text.encode()
+
+
+def zipped(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """A zip archive of these files."""
+    out = BytesIO()
+    with zipfile.ZipFile(out, "w", method) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return out.getvalue()
 
 
 def write_tree(root: Path, files: Mapping[str, bytes]) -> list[Path]:

@@ -24,7 +24,7 @@ from models.payloads import Payload
 from models.registry import Model
 from worker.blame import free_memory, is_memory, is_world
 from worker.runtime import Runtime
-from worker.watchdog import limited
+from worker.watchdog import HandedBack, limited
 
 log = get("worker")
 
@@ -88,6 +88,14 @@ class Diagnoser:
         self._claimed, self.busy_since = claimed, time.monotonic()
         try:
             yield
+        except HandedBack:
+            self.busy_since = None
+            for job in claimed:
+                jobs.give_back(
+                    self.store, job, "handed back: the worker was stopped", final=False, counted=False,
+                    max_attempts=self.settings.max_attempts,
+                )  # fmt: skip
+            raise
         finally:
             self.busy_since = None
             self.held.difference_update(job.token for job in claimed)
@@ -143,6 +151,8 @@ class Diagnoser:
         source = job.inputs[0]
         with _timed(reading, "decode"):
             try:
+                if len(job.inputs) > 1:  # one slice of a series must never pass for the whole of it
+                    raise Rejected("series-payload", "there is no payload of a whole series yet")
                 reading.payload = shielded.payload(source.kind, self.archive.get(source.digest))
             except Rejected as why:
                 reading.diagnosis = Diagnosis.abstain(why.code, why.sentence)

@@ -18,7 +18,7 @@ from db.logs import get, place
 from db.queue import CANARY, TASK, canary_queue, queue_name
 from db.settings import Settings
 from worker.diagnose import Diagnoser
-from worker.watchdog import STUCK, Canary, Send, end
+from worker.watchdog import STUCK, Canary, Send, end, hand_back_after
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,8 +133,13 @@ def canary_sender(app: Celery, client: Redis, name: str) -> Send:
     return send
 
 
-def consume(app: Celery, name: str, lanes: Sequence[str]) -> None:
-    """Runs the Celery worker until SIGTERM: solo pool, one task at a time; finishes what it holds."""
+def consume(app: Celery, name: str, lanes: Sequence[str], diagnoser: Diagnoser | None = None) -> None:
+    """Runs the Celery worker until SIGTERM: solo pool, one task at a time.
+
+    It finishes what it holds, or hands it back when that takes longer than `stop_seconds`.
+    """
+    if diagnoser is not None:
+        hand_back_after(diagnoser.settings.stop_seconds, lambda: diagnoser.busy_since is not None)
     app.worker_main(
         [
             "worker", "--pool=solo", "--concurrency=1", "--without-gossip", "--without-mingle",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from db import metrics
 from db.errors import Unavailable
@@ -36,6 +38,30 @@ def end(code: int) -> None:
     """Ends the process at once: a native call cannot be interrupted, only left behind."""
     sys.stderr.flush()
     os._exit(code)
+
+
+class HandedBack(SystemExit):
+    """The worker is being stopped and its batch takes too long: the jobs go back, the hint unacknowledged."""
+
+
+def hand_back_after(seconds: float, is_busy: Callable[[], bool]) -> None:
+    """From an orderly stop on, a batch in hand has so many seconds; then it is handed back.
+
+    Celery's soft shutdown cannot do this: with the solo pool its wait runs on the thread that reads.
+    """
+    from celery.signals import worker_shutting_down
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if is_busy():
+            raise HandedBack(0)
+
+    def begin(**_: object) -> None:
+        timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGUSR2))
+        timer.daemon = True
+        timer.start()
+
+    signal.signal(signal.SIGUSR2, interrupt)
+    worker_shutting_down.connect(begin, weak=False)
 
 
 class Canary:

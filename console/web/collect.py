@@ -39,7 +39,8 @@ class RecordCollector(Collector):
         try:
             with self._store.read() as connection:
                 parts: list[Callable[[Connection], list[Metric]]] = [
-                    _files, _jobs, _results, _abstentions, _quarantined, self._ages, _totals, self._services,
+                    _files, _series, _jobs, _results, _abstentions, _quarantined, self._ages, _totals,
+                    self._services,
                 ]  # fmt: skip
                 for part in parts:
                     yield from part(connection)
@@ -103,6 +104,13 @@ class RecordCollector(Collector):
 def _files(connection: Connection) -> list[Metric]:
     family = GaugeMetricFamily("wetread_files", "Files ever seen, by state.", labels=["state"])
     for state, count in reports.file_counts(connection).items():
+        family.add_metric([state], count)
+    return [family]
+
+
+def _series(connection: Connection) -> list[Metric]:
+    family = GaugeMetricFamily("wetread_series", "Series, by whether they are whole.", labels=["state"])
+    for state, count in reports.series_counts(connection).items():
         family.add_metric([state], count)
     return [family]
 

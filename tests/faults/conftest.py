@@ -94,7 +94,7 @@ def clock(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], Pat
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  # type: ignore[no-untyped-def]  # noqa: ANN201
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  # type: ignore[no-untyped-def]
     """Collects each row's outcome where a table is asked for."""
     found = yield
     path = os.environ.get("FAULTS_TABLE")

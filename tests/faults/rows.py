@@ -31,7 +31,7 @@ ROWS: dict[int, tuple[str, str]] = {
     16: ("UID, DICOMDIR or zip entry with ../, absolute path, NUL",
          "nothing outside touched: archive names are digests"),
     17: ("note of 100 MB, bad UTF-8, control characters, log injection", "bounded, escaped"),
-    18: ("weights swapped, half-copied, pickled, wrong hash", "refuses to load, names the file, others go on"),
+    18: ("weights swapped, half-copied, pickled, wrong hash", "refuses to load, names it, others go on"),
     19: ("model returns NaN or Inf, or a wrong shape", "failed, never normal"),
     20: ("audit row edited, deleted, reordered, tail cut, database restored from yesterday",
          "audit verify names it"),

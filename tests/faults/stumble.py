@@ -1,8 +1,9 @@
 """Runs a service that stumbles at one exact point: killed, delayed, crashed or lied to; for the fault tests.
 
 usage: stumble.py ACTION MODULE:NAME[:before|after[:N]] [...] -- the rest is wetread's own command line
-Points are named as `console.services:run_ingest`; `ACTION` is `kill`, `sleepS`, `segv`, `oom`, `raise`, `mute`,
-`visibility=S`, or a lie (`nan`, `inf`, `none`, `short`). Further points follow after a comma, as `ACTION@POINT`.
+Points are named as `console.services:run_ingest`; `ACTION` is `kill`, `sleepS`, `segv`, `oom`, `raise`,
+`mute`, `visibility=S`, or a lie (`nan`, `inf`, `none`, `short`). Further points follow after a comma, as
+`ACTION@POINT`.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -28,14 +29,30 @@ WORKER_POINTS = [
     pytest.param("db.jobs:conclude:after", id="between-commit-and-ack", marks=short),
 ]
 INGEST_POINTS = [
-    "ingest.watch:Inbox.scan:after", "db.ledger:see:before", "db.ledger:see:after", "ingest.intake:Intake.claim:before",
-    "os:rename:after:2", "ingest.intake:Intake.claim:after", "ingest.intake:Intake._read:before",
-    "ingest.intake:Intake._read:after", "db.archive:Archive.put:before", "db.archive:Archive.put:after",
-    "db.archive:sync_folder:before", "ingest.quarantine:put:before", "ingest.quarantine:put:after",
-    "ingest.intake:Intake._record:before", "db.ledger:accept:after", "db.audit:append:before", "db.audit:append:after:2",
-    "db.audit:note_anchor:before:2", "ingest.intake:Intake._tidy:before", "ingest.intake:Intake._tidy:after:2",
-    "db.jobs:take_owed:after:2", "ingest.dispatch:Dispatch._send:before", "ingest.dispatch:Dispatch._send:after",
-]  # fmt: skip
+    "ingest.watch:Inbox.scan:after",
+    "db.ledger:see:before",
+    "db.ledger:see:after",
+    "ingest.intake:Intake.claim:before",
+    "os:rename:after:2",
+    "ingest.intake:Intake.claim:after",
+    "ingest.intake:Intake._read:before",
+    "ingest.intake:Intake._read:after",
+    "db.archive:Archive.put:before",
+    "db.archive:Archive.put:after",
+    "db.archive:sync_folder:before",
+    "ingest.quarantine:put:before",
+    "ingest.quarantine:put:after",
+    "ingest.intake:Intake._record:before",
+    "db.ledger:accept:after",
+    "db.audit:append:before",
+    "db.audit:append:after:2",
+    "db.audit:note_anchor:before:2",
+    "ingest.intake:Intake._tidy:before",
+    "ingest.intake:Intake._tidy:after:2",
+    "db.jobs:take_owed:after:2",
+    "ingest.dispatch:Dispatch._send:before",
+    "ingest.dispatch:Dispatch._send:after",
+]
 SHORT_POINTS = ("os:rename:after:2", "ingest.quarantine:put:after", "ingest.dispatch:Dispatch._send:before")
 
 
@@ -71,10 +88,14 @@ def test_row_01_worker_killed(world: World, seen: Seen, point: str) -> None:
 def test_row_02_ingest_killed(world: World, seen: Seen, point: str) -> None:
     world.end("ingest")
     inbox, total = world.home / "inbox", world.seen()
+    query = (
+        "SELECT count(*) AS n FROM evidence e JOIN cases c ON e.case_id = c.id WHERE c.patient IS NOT NULL"
+    )
+    owned = world.rows(query)[0].n
     word = point.replace(":", "-")
     (inbox / f"{word}.txt").write_bytes(note(word))
     (inbox / f"{word}.txt.json").write_text('{"patient-id": "77", "encounter": "E-77"}')
-    (inbox / "same.txt").write_bytes(note(word))
+    (inbox / f"{word}-other.txt").write_bytes(note(f"{word} other"))
     (inbox / "bad.dcm").write_bytes(f"no DICOM {word}".encode())
     (inbox / "link.txt").symlink_to("/etc/hostname")
     world.spawn("ingest", at=f"kill {point}")
@@ -83,10 +104,7 @@ def test_row_02_ingest_killed(world: World, seen: Seen, point: str) -> None:
     seen.recovered(_again(world, "ingest", total + 4))
     assert world.seen() == total + 4
     assert world.jobs()["done"] >= done
-    row = world.rows(
-        "SELECT c.patient FROM cases c JOIN evidence e ON e.case_id = c.id ORDER BY e.received_at DESC LIMIT 1"
-    )[0]
-    assert row.patient is not None, "the sidecar was lost"
+    assert world.rows(query)[0].n == owned + 1, "the sidecar was lost"
 
 
 # ── row 3 ─────────────────────────────────────────────────────────────────────────────────────────
@@ -160,9 +178,8 @@ def test_row_04_redis_is_full(world: World, seen: Seen) -> None:
     try:
         world.notes(3, "full")
         world.until(lambda: world.seen() >= taken + 3 and not world.left_in_inbox(), 20, "taken in meanwhile")
-        seen.saw(
-            f"full: readyz red after {world.until(lambda: world.status_of('/readyz') == 503, 15, 'readyz red')} s"
-        )
+        red = world.until(lambda: world.status_of("/readyz") == 503, 15, "readyz red")
+        seen.saw(f"full: readyz red after {red} s")
     finally:
         client.config_set("maxmemory", "0")
     seen.recovered(world.settle(taken + 3, 120))
@@ -273,6 +290,8 @@ def test_row_09_sigterm_in_the_middle_of_work(world: World, seen: Seen) -> None:
     world.end("worker-1")
     world.spawn("worker-1", at="sleep3 worker.runtime:Runtime.examine:before")
     world.ready("worker-1")
+    client = world.redis()
+    client.delete("unacked", "unacked_index")  # what earlier rows' kills left there
     total = world.seen()
     world.notes(3, "nine")
     world.until(lambda: world.jobs().get("running", 0) > 0, 60, "running", world.state)
@@ -280,7 +299,6 @@ def test_row_09_sigterm_in_the_middle_of_work(world: World, seen: Seen) -> None:
     assert world.end("worker-1", 30) == 0
     seen.saw(f"ended in {time.monotonic() - start:.1f} s")
     assert world.jobs().get("running", 0) == 0
-    client = world.redis()
     assert client.hlen("unacked") == 0
     seen.recovered(_again(world, "worker-1", total + 3))
 
@@ -350,8 +368,10 @@ def test_row_21_two_ingests_on_one_folder(world: World, seen: Seen) -> None:
 def _message(body: bytes, *, task: str, content_type: str = "application/json") -> str:
     return json.dumps({
         "body": base64.b64encode(body).decode(), "content-encoding": "utf-8", "content-type": content_type,
-        "headers": {"lang": "py", "task": task, "id": "1", "root_id": "1", "parent_id": None, "argsrepr": "", "kwargsrepr": ""},
-        "properties": {"correlation_id": "1", "delivery_mode": 2, "delivery_tag": "t", "body_encoding": "base64",
+        "headers": {"lang": "py", "task": task, "id": "1", "root_id": "1", "parent_id": None,
+                    "argsrepr": "", "kwargsrepr": ""},
+        "properties": {"correlation_id": "1", "delivery_mode": 2, "delivery_tag": "t",
+                       "body_encoding": "base64",
                        "delivery_info": {"exchange": "", "routing_key": "wetread.routine"}, "priority": 0},
     })  # fmt: skip
 
@@ -364,9 +384,11 @@ def test_row_22_hostile_messages(world: World, seen: Seen) -> None:
     )
     bad = [
         _message(pickle.dumps((("x",), {}, {})), task=task, content_type="application/x-python-serialize"),
-        _message(b"{", task=task), _message(b"[]", task=task), _message(b"null", task=task), _message(plain, task="os.system"),
+        _message(b"{", task=task), _message(b"[]", task=task), _message(b"null", task=task),
+        _message(plain, task="os.system"),
         _message(plain, task=task), _message(plain.replace(b'"x"', b'{"a": [1]}'), task=task),
-        _message(plain.replace(b'["x"]', b"[]"), task=task), _message(b"\xff\xfe", task=task), "not JSON", "{}", "[]", "null",
+        _message(plain.replace(b'["x"]', b"[]"), task=task), _message(b"\xff\xfe", task=task),
+        "not JSON", "{}", "[]", "null",
     ]  # fmt: skip
     client, total = world.redis(), world.seen()
     for message in bad:
@@ -403,12 +425,32 @@ def test_row_23_scrape_during_a_worker_restart(world: World, seen: Seen) -> None
     seen.recovered(_again(world, "worker-1"))
     stop.set()
     thread.join()
+    kinds = ("_total", "_count", "_bucket", "_sum")
     fallen = {
-        name for earlier, later in zip(scrapes, scrapes[1:], strict=False) for (name, labels), value in earlier.items()
-        if name.endswith(("_total", "_count", "_bucket", "_sum")) and later.get((name, labels), 0) < value - 1e-9
-    }  # fmt: skip
+        name
+        for earlier, later in pairwise(scrapes)
+        for (name, labels), value in earlier.items()
+        if name.endswith(kinds) and later.get((name, labels), 0) < value - 1e-9
+    }
     seen.saw(f"{len(scrapes)} scrapes")
     assert fallen == set()
+
+
+# ── row 28 ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@short
+def test_row_28_worker_alive_and_consuming_nothing(world: World, seen: Seen) -> None:
+    world.end("worker-1")
+    deaf = {"WETREAD_CANARY_SECONDS": "1", "WETREAD_CANARY_SECONDS_MAX": "5"}
+    world.spawn("worker-1", at="mute kombu.transport.redis:Channel._brpop_start", env=deaf)
+    world.ready("worker-1")
+    start, total = time.monotonic(), world.seen()
+    world.notes(2, "deaf")
+    code = world.gone("worker-1", 60)
+    seen.saw(f"ended itself after {time.monotonic() - start:.0f} s (exit {code})")
+    assert code == 71, "as worker/watchdog.py names it"
+    seen.recovered(_again(world, "worker-1", total + 2))
 
 
 # ── the supervisor itself ─────────────────────────────────────────────────────────────────────────

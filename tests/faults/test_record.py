@@ -1,4 +1,4 @@
-"""Rows 18 to 20, 24 to 26 and 29: broken models, a record tampered with, a patient looked for, and everything at once."""
+"""Rows 18 to 20, 24 to 26 and 29: broken models, a record tampered with, a patient sought, all at once."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ from faults.world import ROOT, World, assert_sound, note
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 short = pytest.mark.faults_short
+UNPICKLED = Path("/tmp/wetread-was-unpickled")  # noqa: S108 - what a pickle would leave
 
 
 # ── row 18 ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _swap(weights: Path) -> None:
-    other = next(p for p in weights.parent.parent.rglob("*.safetensors") if p.parent != weights.parent)
-    shutil.copy(other, weights)
+    from safetensors.numpy import load_file, save_file
+
+    save_file({name: values[::-1].copy() for name, values in load_file(weights).items()}, weights)
 
 
 def _half(weights: Path) -> None:
@@ -66,7 +68,7 @@ def test_row_18_weights_are_not_what_the_card_says(
         assert weights.name in refused["note-diagnosis"]
         states = {(row.model, row.state) for row in world.rows("SELECT model, state FROM jobs")}
         assert states == {("note-assertion", "done"), ("note-diagnosis", "failed")}
-        assert not Path("/tmp/wetread-was-unpickled").exists()
+        assert not UNPICKLED.exists()
         seen.saw(f"{harm.__name__[1:]}: {refused['note-diagnosis'].partition(';')[0][:80]}")
         assert_sound(world)
     finally:
@@ -112,10 +114,11 @@ TAMPERING = {
     "reordered": (
         ["UPDATE audit SET seq = -1 WHERE seq = 5", "UPDATE audit SET seq = 5 WHERE seq = 6",
          "UPDATE audit SET seq = 6 WHERE seq = -1"], "entry 5"),
-    "tail cut": (["DELETE FROM audit WHERE seq > 20"], "20"),
+    "tail cut": (["DELETE FROM audit WHERE seq > 20"], "entries 21 to 30 are gone"),
     "restored from yesterday": (
         ["DELETE FROM audit WHERE seq > 20",
-         "UPDATE audit_head SET seq = 20, hash = (SELECT hash FROM audit WHERE seq = 20)"], "entries 21 to 30 are gone"),
+         "UPDATE audit_head SET seq = 20, hash = (SELECT hash FROM audit WHERE seq = 20)"],
+        "entries 21 to 30 are gone"),
 }  # fmt: skip
 
 
@@ -209,7 +212,8 @@ def test_row_25_audit_store_unwritable(world: World, seen: Seen) -> None:
         else:
             connection.execute(
                 text(
-                    "CREATE FUNCTION no_audit() RETURNS trigger AS $$ BEGIN RAISE EXCEPTION 'no'; END $$ LANGUAGE plpgsql"
+                    "CREATE FUNCTION no_audit() RETURNS trigger AS "
+                    "$$ BEGIN RAISE EXCEPTION 'no'; END $$ LANGUAGE plpgsql"
                 )
             )
             connection.execute(
@@ -256,7 +260,43 @@ def test_row_26_messages_of_other_versions_are_understood(world: World, seen: Se
     seen.recovered(time.monotonic() - start)
 
 
-# ── rows 27 and 28 are held by tests of completeness and of the watchdog ──────────────────────────
+# ── row 27 (its policies and revisions are also held by tests/ingest/test_assembly.py) ─────────────
+
+
+def test_row_27_series_with_a_gap_and_a_late_instance(tmp_path: Path, seen: Seen) -> None:
+    quick = {"WETREAD_SERIES_QUIET_SECONDS": "1", "WETREAD_SERIES_WAIT_SECONDS": "6", "WETREAD_MODELS": ""}
+    world = World(tmp_path / "home", **quick)
+    uid = "1.2.826.0.1.3680043.10.1.27"
+
+    def state() -> str:
+        rows = world.rows("SELECT state FROM series")
+        return rows[0].state if rows else ""
+
+    def slice_(number: int) -> bytes:
+        place = {
+            "ImageOrientationPatient": [0, 1, 0, 0, 0, -1],
+            "ImagePositionPatient": [-5.0 * number, 0, 0],
+        }
+        named = {"series_uid": f"{uid}.1", "study_uid": uid, "sop_uid": f"{uid}.1.{number}"}
+        return dicom_bytes(modality="MR", **named, InstanceNumber=number, **place)
+
+    try:
+        world.start("ingest")
+        for number in (1, 2, 4):
+            world.drop(f"mr/{number}.dcm", slice_(number))
+            time.sleep(1.5)
+        assert state() == "waiting"
+        waited = world.until(lambda: state() == "partial", 60, "partial", state)
+        world.drop("mr/3.dcm", slice_(3))
+        late = world.until(lambda: state() == "complete", 60, "complete", state)
+        revisions = world.rows("SELECT number, state, supersedes FROM series_revisions ORDER BY number")
+        seen.saw(
+            f"waited {waited} s, then partial; complete {late} s after the late one; {len(revisions)} revisions"
+        )
+        world.settle(4)
+        assert_sound(world)
+    finally:
+        world.close()
 
 
 @pytest.mark.timeout(7200)

@@ -1,4 +1,4 @@
-"""An installation whose every process can be killed, stopped and started by itself, and what must hold of it."""
+"""An installation whose every process can be killed, stopped and started, and what must hold of it."""
 
 from __future__ import annotations
 
@@ -87,7 +87,8 @@ class World:
         command = [sys.executable, str(STUMBLE), *at.split()] if at else [sys.executable, "-m", "console.cli"]
         with (self.home / "logs" / f"{name}.log").open("ab") as log:
             self.parts[name] = subprocess.Popen(
-                [*prefix, *command, name.partition("-")[0], "--name", name], cwd=self.root, stdout=log, stderr=log,
+                [*prefix, *command, name.partition("-")[0], "--name", name], cwd=self.root,
+                stdout=log, stderr=log,
                 env={**self.env, "PYTHONPATH": str(self.root), **(env or {})}, stdin=subprocess.DEVNULL,
             )  # fmt: skip
 
@@ -138,7 +139,7 @@ class World:
             if self.parts[name].poll() is None:
                 self.parts[name].send_signal(signal.SIGCONT)
                 self.parts[name].terminate()
-        for name, process in self.parts.items():
+        for process in self.parts.values():
             try:
                 process.wait(20)
             except subprocess.TimeoutExpired:
@@ -185,7 +186,9 @@ class World:
     def calm(self, files: int = 0) -> bool:
         """At least that many files, and nothing left to do."""
         return (
-            self.seen() >= files and not self.files().get("pending") and not any(s in self.jobs() for s in OPEN)
+            self.seen() >= files
+            and not self.files().get("pending")
+            and not any(state in self.jobs() for state in OPEN)
             and not self.left_in_inbox()
         )  # fmt: skip
 
@@ -225,8 +228,8 @@ class World:
     def call(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         """A command of the command line."""
         return subprocess.run(
-            [sys.executable, "-m", "console.cli", *arguments], env={**self.env, **env}, capture_output=True, text=True,
-            timeout=120, check=False, cwd=ROOT,
+            [sys.executable, "-m", "console.cli", *arguments], env={**self.env, **env},
+            capture_output=True, text=True, timeout=120, check=False, cwd=ROOT,
         )  # fmt: skip
 
     def redis(self) -> Any:
@@ -275,15 +278,11 @@ def _files_add_up(world: World) -> None:
     counted = world.files()
     assert set(counted) <= {state.value for state in FileState}
     assert sum(counted.values()) == world.rows("SELECT count(*) AS n FROM v_files")[0].n
-    unsettled = world.rows(
-        "SELECT f.id FROM files f WHERE f.state = 'ready' AND NOT EXISTS (SELECT 1 FROM job_inputs i JOIN jobs j "
-        "ON j.id = i.job_id WHERE i.evidence_id = f.evidence_id AND j.state NOT IN ('done', 'abstained'))"
-    )
+    some = "(SELECT 1 FROM job_inputs i JOIN jobs j ON j.id = i.job_id WHERE i.evidence_id = f.evidence_id"
+    unfinished = f"EXISTS {some} AND j.state NOT IN ('done', 'abstained'))"
+    unsettled = world.rows(f"SELECT f.id FROM files f WHERE f.state = 'ready' AND NOT {unfinished}")
     assert unsettled == [], "files are ready though every job of theirs is concluded"
-    early = world.rows(
-        "SELECT f.id FROM files f WHERE f.state = 'done' AND EXISTS (SELECT 1 FROM job_inputs i JOIN jobs j "
-        "ON j.id = i.job_id WHERE i.evidence_id = f.evidence_id AND j.state NOT IN ('done', 'abstained'))"
-    )
+    early = world.rows(f"SELECT f.id FROM files f WHERE f.state = 'done' AND {unfinished}")
     assert early == [], "files are done though a job of theirs is not"
     pending = {row.id for row in world.rows("SELECT id FROM files WHERE state = 'pending'")}
     work = {p.name.partition(".")[0] for p in (world.home / "work").iterdir()}
@@ -294,7 +293,8 @@ def _files_add_up(world: World) -> None:
 
 def _one_result_each(world: World) -> None:
     twice = world.rows(
-        "SELECT input_digest, model FROM jobs GROUP BY 1, 2, model_version, weights_sha256 HAVING count(*) > 1"
+        "SELECT input_digest, model FROM jobs GROUP BY 1, 2, model_version, weights_sha256 "
+        "HAVING count(*) > 1"
     )
     assert twice == [], "an input was read twice by one model"
     halves = world.rows(
@@ -303,11 +303,13 @@ def _one_result_each(world: World) -> None:
     )
     assert halves == [], "results without a concluded job, or the other way round"
     gaps = world.rows(
-        "SELECT job_id FROM results GROUP BY job_id HAVING min(position) <> 0 OR max(position) <> count(*) - 1"
+        "SELECT job_id FROM results GROUP BY job_id "
+        "HAVING min(position) <> 0 OR max(position) <> count(*) - 1"
     )
     assert gaps == [], "a job's results have gaps"
     ends = world.rows(
-        "SELECT subject FROM audit WHERE action IN ('job:done', 'job:abstained') GROUP BY subject HAVING count(*) > 1"
+        "SELECT subject FROM audit WHERE action IN ('job:done', 'job:abstained') "
+        "GROUP BY subject HAVING count(*) > 1"
     )
     assert ends == [], "the log concludes a job twice"
 
@@ -333,7 +335,7 @@ def _metrics_equal_sql(world: World) -> None:
     results = sum(v for (name, _), v in samples.items() if name == "wetread_results_total")
     in_sql = world.rows("SELECT count(*) AS n FROM (SELECT DISTINCT job_id FROM results) AS r")[0].n
     assert results >= in_sql, "the counter of results is behind the record"
-    # What processes count themselves may miss the one event between a commit and a SIGKILL, and never adds one.
+    # what processes count may miss the one event between a commit and a SIGKILL, and never adds one
     ended = {"done": 0.0, "abstained": 0.0}
     for (name, labels), count in samples.items():
         if name == "wetread_job_attempts_total" and dict(labels)["outcome"] in ended:

@@ -24,9 +24,12 @@ LARGEST = 300_000  #: bytes of an original; larger ones say nothing more and tak
 NAME, NUMBER, BORN, SENTENCE = "Zyxwvut^Quibble", "MRN-90210-Q", "19171107", "Grumbling knee since Tuesday"
 CANARIES = ("Zyxwvut", "Quibble", NUMBER, BORN, "Grumbling", "Tuesday")
 TOKENS = (
-    b"\xff\xff\xff\xff", b"\xfe\xff\xff\xff", bytes(4), b"\xff\xff\xff\x7f", b"\xfe\xff\x00\xe0", b"\xfe\xff\x0d\xe0",
-    b"\xfe\xff\xdd\xe0", b"SQ", b"UN", b"OB", b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.5", b"\xe0\x7f\x10\x00",
-    b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"../../x", b"\x1b[31m", b"\r\n", b"Patient-ID: 1\n", b"\xef\xbb\xbf", b"\xff\xfe",
+    b"\xff\xff\xff\xff", b"\xfe\xff\xff\xff", bytes(4), b"\xff\xff\xff\x7f", b"\xfe\xff\x00\xe0",
+    b"\xfe\xff\x0d\xe0",
+    b"\xfe\xff\xdd\xe0", b"SQ", b"UN", b"OB", b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.5",
+    b"\xe0\x7f\x10\x00",
+    b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"../../x", b"\x1b[31m", b"\r\n", b"Patient-ID: 1\n",
+    b"\xef\xbb\xbf", b"\xff\xfe",
 )  # fmt: skip
 
 
@@ -52,7 +55,7 @@ def _patient(data: bytes) -> tuple[str, ...]:
 
 @cache
 def originals(data: Path | None) -> tuple[Original, ...]:
-    """Builders' objects in every transfer syntax, pydicom's own files, and the data folder's `dicom` and `ehr`."""
+    """Builders' objects in every transfer syntax, pydicom's own, and the data folder's `dicom` and `ehr`."""
     who = {"patient_id": NUMBER, "name": NAME, "birth_date": BORN}
     made = [Original(f"built-{s}", dicom_bytes(transfer_syntax=s, **who), CANARIES) for s in SYNTAXES]
     made += [
@@ -74,11 +77,15 @@ def originals(data: Path | None) -> tuple[Original, ...]:
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
-    """One to eight flips, cuts, insertions, repetitions, telling tokens or truncations, mostly in the header."""
+    """One to eight flips, cuts, insertions, repetitions, telling tokens or truncations, mostly in the header.
+
+    Most keep every length, so that what comes behind is still read.
+    """
     out = bytearray(data)
+    kinds = (0, 6, 7) if rng.random() < 0.6 else range(7)
     for _ in range(rng.randint(1, 8)):
         at = rng.randrange(min(len(out), rng.choice((400, 1200, 4000, len(out)))) or 1)
-        kind = rng.randrange(7)
+        kind = rng.choice(kinds)
         if kind == 0:
             out[at : at + 1] = bytes([rng.randrange(256)])
         elif kind == 1:
@@ -92,8 +99,11 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
             out[at:at] = out[at : at + rng.randint(1, 512)] * rng.randint(1, 4)
         elif kind == 5 and rng.random() < 0.3:
             del out[at:]
+        elif kind == 7:
+            token = rng.choice(TOKENS)[: len(out) - at]
+            out[at : at + len(token)] = token
         else:
-            out[at] ^= 1 << rng.randrange(8) if out else 0
+            out[at] ^= 1 << rng.randrange(8)
         if not out:
             break
     return bytes(out)
@@ -123,7 +133,7 @@ def _refusal(call: Callable[[], Any], words: tuple[str, ...]) -> tuple[Any, str]
 
 
 def outcomes(path: Path, original: Original, data: bytes) -> Iterator[str]:
-    """What each reader made of the bytes. Raises whatever it should not have raised, AssertionError or Leak."""
+    """What each reader made of the bytes. Raises what it should not have, AssertionError or Leak."""
     path.write_bytes(data)
     suffix = Path(original.name).suffix.lower()
     gap = identify.missing(path, suffix)

@@ -233,6 +233,7 @@ def test_deciding_twice_owes_one_job(scans: MadeBench) -> None:
 def test_every_decision_stands_in_the_case_with_its_reason(scans: MadeBench) -> None:
     bench = scans()
     drop(bench, 1, 2, 5)
+    later(bench, 11)
     later(bench, 901)
     ((case_id,),) = rows(bench, "SELECT case_id FROM v_cases")
     with bench.store.read() as connection:

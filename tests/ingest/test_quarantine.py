@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from db import reports
-from db.errors import Misconfigured
+from db.errors import Misconfigured, Rejected, Unavailable
+from db.keys import Keys
 from ingest import quarantine
 from tests.bench import Bench
 from tests.builders import dicom_bytes, write_tree
@@ -124,7 +126,7 @@ def test_a_fault_of_our_own_is_quarantined_without_its_message(
     def broken(*_: object, **__: object) -> None:
         raise ValueError("Canary^Clara")
 
-    monkeypatch.setattr("ingest.readers.dicom.read", broken)
+    monkeypatch.setattr("ingest.reading.read", broken)  # as the child says it
     write_tree(bench.inbox, {"film.dcm": dicom_bytes()})
     bench.settle()
     found = quarantine.reason(folder(bench), only(bench))
@@ -139,3 +141,15 @@ def test_what_cannot_be_sealed_lies_beside_its_reason(bench: Bench) -> None:
     with pytest.raises(Misconfigured, match="nothing to extract"):
         quarantine.release(bench.store, folder(bench), bench.inbox, held.name)
     assert bench.files() == {"quarantined": 1}
+
+
+def test_a_full_quarantine_is_waited_for(tmp_path: Path, key: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    work = tmp_path / "work"
+    work.write_bytes(b"x")
+    monkeypatch.setattr(quarantine, "seal_file", full)
+    why = Rejected("empty", "nothing in it")
+    with pytest.raises(Unavailable, match="quarantine: cannot write"):
+        quarantine.put(tmp_path / "q", work, key, why, stage="read", now=datetime(2026, 1, 1, tzinfo=UTC))

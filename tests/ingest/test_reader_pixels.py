@@ -294,3 +294,17 @@ def test_the_middle_frame_is_shown_in_its_own_window(transfer_syntax: str, undef
     # centre 100, width 101: (100 - 99.5) / 100 + .5
     np.testing.assert_allclose(found.pixels, 0.505, atol=1e-6)
     assert found.spacing_mm == (0.5, 0.25)
+
+
+def test_a_codec_that_panics_costs_the_image_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class PanicException(BaseException):
+        pass
+
+    class Codec:
+        def as_array(self, *_: object, **__: object) -> None:
+            raise PanicException
+
+    film = dicom_bytes(transfer_syntax=RLE)
+    monkeypatch.setattr("ingest.frames.get_decoder", lambda _: Codec())
+    with pytest.raises(Rejected, match="undecodable"):
+        dicom.payload(film)

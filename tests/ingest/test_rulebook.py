@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from db import metrics
-from db.errors import Misconfigured
+from db.errors import Misconfigured, Unavailable
 from ingest.rulebook import RuleBook
 from tests.bench import CARDS, Bench
 from tests.builders import dicom_bytes, note_bytes, write_tree
@@ -131,3 +131,21 @@ def test_the_command_fails_on_a_bad_file_of_rules_and_says_the_line(tmp_path: Pa
     (tmp_path / "new.toml").write_text("[[rule]]\nnome = 1")
     done = rules_test(tmp_path / "home", str(film), "--rules", str(tmp_path / "new.toml"))
     assert (done.returncode, "line 1" in done.stderr) == (1, True)
+
+
+def test_a_change_while_the_database_is_away_is_taken_and_audited_later(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(bench, STAT)
+    book = Book(bench)
+    write(bench, OFF)
+
+    def away() -> None:
+        raise Unavailable("database: away")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(bench.store, "write", away)
+        with pytest.raises(Unavailable):
+            book.lane()
+    assert book.lane() == "off-peak"
+    assert audited(bench) == ["rules:loaded", "rules:loaded"]

@@ -8,7 +8,6 @@ import struct
 import time
 import tracemalloc
 import zipfile
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,17 +21,9 @@ from ingest import unpack
 from ingest.intake import Intake
 from ingest.unpack import Limits
 from tests.bench import Bench
-from tests.builders import dicom_bytes, note_bytes, write_tree
+from tests.builders import dicom_bytes, note_bytes, write_tree, zipped
 
 LIMITS = Limits(entries=100, bytes=64 * 2**20, ratio=100, free=2**40)
-
-
-def zipped(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", method) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return out.getvalue()
 
 
 def refusal(path: Path, limits: Limits = LIMITS) -> str:

@@ -24,6 +24,19 @@ VIEWS = {
         JOIN job_inputs i ON i.job_id = j.id AND i.position = 0
         JOIN evidence e ON e.id = i.evidence_id
         LEFT JOIN series_revisions v ON v.id = j.revision_id""",
+    "v_cases": """
+        SELECT c.id AS case_id, c.patient, c.created_at,
+               (SELECT count(*) FROM evidence e WHERE e.case_id = c.id) AS evidence,
+               (SELECT count(*) FROM jobs j WHERE j.case_id = c.id) AS jobs,
+               (SELECT count(*) FROM jobs j WHERE j.case_id = c.id
+                 AND j.state IN ('owed', 'queued', 'running')) AS jobs_open,
+               (SELECT count(*) FROM jobs j WHERE j.case_id = c.id AND j.state = 'failed') AS jobs_failed,
+               (SELECT count(*) FROM jobs j WHERE j.case_id = c.id
+                 AND j.state = 'abstained') AS jobs_abstained,
+               (SELECT count(*) FROM results r JOIN jobs j ON j.id = r.job_id
+                 WHERE j.case_id = c.id AND r.positive AND r.status <> 'superseded') AS positive_findings,
+               (SELECT max(j.finished_at) FROM jobs j WHERE j.case_id = c.id) AS last_result_at
+        FROM cases c""",
     "v_files": """
         SELECT f.id AS file_id, f.state, f.reason, f.sentence, f.suffix, f.bytes, f.digest, f.evidence_id,
                e.case_id, f.first_seen, f.changed_at, f.parent_id

@@ -1,0 +1,52 @@
+"""The ingest loop goes on after a turn that failed, whatever it failed of."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+
+import pytest
+
+from db.errors import Unavailable
+from ingest.service import run
+from tests.bench import Bench
+from tests.builders import note_bytes, write_tree
+
+
+@pytest.mark.parametrize("fault", [ValueError, OSError, RecursionError])
+def test_a_failed_turn_does_not_end_the_loop(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
+) -> None:
+    stop, turns = threading.Event(), 0
+
+    def tick(_: object) -> None:
+        nonlocal turns
+        turns += 1
+        if turns == 1:
+            raise fault
+        stop.set()
+
+    monkeypatch.setattr(bench.ingest, "tick", tick)
+    run(bench.ingest, stop)
+    assert turns == 2
+
+
+def test_nothing_more_is_claimed_while_the_archive_cannot_be_written(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> str:
+        raise Unavailable("archive: cannot write")
+
+    monkeypatch.setattr(bench.archive, "put", full)
+    write_tree(bench.inbox, {"a.txt": note_bytes("Fever since Monday.")})
+    for _ in range(4):
+        with suppress(Unavailable):
+            bench.turn()
+    write_tree(bench.inbox, {f"{n}.txt": note_bytes(f"Cough for {n} days.") for n in range(5)})
+    for _ in range(4):
+        with suppress(Unavailable):
+            bench.turn()
+    assert len(list(bench.inbox.iterdir())) == 5
+    monkeypatch.undo()
+    bench.settle()
+    assert bench.files() == {"ready": 6}

@@ -1,0 +1,64 @@
+"""Messages that no sender of ours wrote: refused one by one, where Celery would end over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from celery.exceptions import InvalidTaskError
+from celery.worker.strategy import default
+from kombu.exceptions import ContentDisallowed
+from kombu.transport import redis
+
+from db import metrics
+from db.logs import get, place
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+log = get("worker")
+Handler = Callable[..., Any]
+
+
+def harden(app: Celery) -> None:
+    """Makes an app's worker live on whatever lies in its queues; call it before tasks are registered."""
+    app.conf.broker_transport = "worker.messages:Transport"
+    app.Task.Strategy = "worker.messages:strategy"
+
+
+def strategy(task: Any, app: Celery, consumer: Any, **options: Any) -> Handler:
+    """Celery's own way of taking a message, but one that it cannot unpack is refused and not redelivered."""
+    handle: Handler = default(task, app, consumer, **options)
+
+    def careful(*arguments: Any, **named: Any) -> Any:
+        try:
+            return handle(*arguments, **named)
+        except (InvalidTaskError, ContentDisallowed):
+            raise
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            _refused(error)
+            raise InvalidTaskError("malformed message") from None
+
+    return careful
+
+
+class Channel(redis.Channel):
+    """A channel that drops what is no message at all: no JSON, or without an envelope."""
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            _refused(error)
+            return True
+
+
+class Transport(redis.Transport):
+    """Redis, with that channel."""
+
+    Channel = Channel
+
+
+def _refused(error: Exception) -> None:
+    metrics.errors.labels("task", "malformed").inc()
+    log.warning("message_refused", error=place(error))
