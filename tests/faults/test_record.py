@@ -179,7 +179,8 @@ def test_row_24_no_word_of_the_patient_anywhere(world: World, seen: Seen) -> Non
         done = world.call(*command)
         texts[" ".join(command)] = done.stdout + done.stderr
     for process in world.parts.values():
-        texts[f"/proc/{process.pid}"] = Path(f"/proc/{process.pid}/cmdline").read_text()
+        if process.poll() is None:
+            texts[f"/proc/{process.pid}"] = Path(f"/proc/{process.pid}/cmdline").read_text()
     leaks = [
         (where, word) for where, told in texts.items() for word in CANARY if word in told or word in where
     ]
