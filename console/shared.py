@@ -45,12 +45,13 @@ def table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
     """The answer as a table, as wide as the terminal or, in a pipe, as it needs."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     found = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
         found.add_column(column, overflow="fold", no_wrap=column in WHOLE)
     for row in rows:
-        found.add_row(*("" if cell is None else str(cell) for cell in row))
+        found.add_row(*(Text("" if cell is None else str(cell)) for cell in row))  # Text: "[x]" is no markup
     Console(width=None if sys.stdout.isatty() else 160).print(found)
 
 

@@ -325,6 +325,7 @@ def test_each_ailment_comes_with_its_fix_and_exit_1(
     monkeypatch.setenv("WETREAD_REDIS_URL", "redis://127.0.0.1:1/0")
     monkeypatch.setenv("WETREAD_DEVICE", "cuda:99")
     monkeypatch.setenv("WETREAD_DISK_LOW_BYTES", str(2**60))
+    monkeypatch.setenv("WETREAD_DISK_RESUME_BYTES", str(2**60))
     home.settings.master_key.chmod(0o644)
     (home.settings.home / "work").rmdir()
     said = wetread("doctor", "--json")

@@ -76,12 +76,13 @@ def test_it_is_not_ready_without_services_and_names_them(client: TestClient) -> 
     assert answer.status_code == 503
     assert answer.json()["checks"] == {
         "database": "ok", "redis": "ok", "ingest": "not running", "worker": "not running",
+        "canary": "no worker has answered yet",
     }  # fmt: skip
 
 
 def test_it_is_ready_once_ingest_and_a_worker_beat(client: TestClient, store: Store) -> None:
     services.beat(store, "ingest", "ready")
-    services.beat(store, "worker-1", "ready")
+    services.beat(store, "worker-1", "ready", {"canary_at": store.now().isoformat()})
     assert (client.get("/readyz").status_code, client.get("/readyz").json()["ready"]) == (200, True)
 
 
@@ -102,7 +103,7 @@ def test_an_ingest_that_waits_for_disk_is_not_ready(client: TestClient, store: S
 def test_one_ready_worker_of_two_is_enough(client: TestClient, store: Store) -> None:
     services.beat(store, "ingest", "ready")
     services.beat(store, "worker-1", "starting")
-    services.beat(store, "worker-2", "ready")
+    services.beat(store, "worker-2", "ready", {"canary_at": store.now().isoformat()})
     assert client.get("/readyz").status_code == 200
 
 
@@ -120,7 +121,7 @@ def test_a_database_without_schema_is_not_ready_and_says_which(
 ) -> None:
     empty = Store(postgresql_database, key)
     answer = TestClient(create(settings, empty, redis)).get("/readyz")
-    assert (answer.status_code, answer.json()["checks"]["database"]) == (503, "schema None, expected 0001")
+    assert (answer.status_code, answer.json()["checks"]["database"]) == (503, "schema None, expected 0003")
     empty.close()
 
 
