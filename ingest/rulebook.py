@@ -72,6 +72,7 @@ class RuleBook:
             had = bool(self.rules.digest) or self._good.is_file()
             self.rules = Rules()
             self._good.unlink(missing_ok=True)
+            metrics.rules_loaded.set(0)
             if had:
                 self._note_loaded()
             return True
