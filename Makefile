@@ -23,7 +23,7 @@ test: setup-dev debian  ## Run the tests
 
 faults: setup-dev  ## Kill, stop, fill and flood real processes; write docs/faults.md (an hour)
 	@mkdir -p build && rm -f build/faults.jsonl
-	-FAULTS_TABLE=build/faults.jsonl $(BIN)/python -m pytest -m faults -n 2 --dist loadgroup tests/faults $(ARGS)
+	-FAULTS_TABLE=build/faults.jsonl $(BIN)/python -m pytest -m faults -n 2 --dist loadfile tests/faults $(ARGS)
 	PYTHONPATH=tests:. $(BIN)/python -m faults.report build/faults.jsonl docs/faults.md
 
 DATA ?= ../shared/data
