@@ -18,7 +18,6 @@ quarantine = typer.Typer(
     help="Files that were refused: see why, and send them round again.", no_args_is_help=True
 )
 audit = typer.Typer(help="The append-only audit log.", no_args_is_help=True)
-FRESH_BEATS = 4
 
 
 def status(home: Home = None, as_json: Json = False) -> None:
@@ -33,7 +32,7 @@ def status(home: Home = None, as_json: Json = False) -> None:
             "lanes": reports.jobs_by_lane(connection),
             "oldest_pending_seconds": reports.oldest_pending(connection, store.now()),
             "last_success": reports.last_success(connection),
-            "services": services.alive(store, connection, FRESH_BEATS * settings.heartbeat_seconds),
+            "services": services.alive(store, connection, services.FRESH_BEATS * settings.heartbeat_seconds),
         }
         try:
             client = queue.connect(settings.redis)

@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from db.store import Store
 from db.tables import Service
 
+FRESH_BEATS = 4  #: a service is up while its last sign of life is at most this many beats old
 FORGET_SECONDS = 86_400  #: a service killed a day ago is no longer news
 
 

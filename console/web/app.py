@@ -14,7 +14,7 @@ from fastapi.templating import Jinja2Templates
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from redis import Redis
 
-from console.web.collect import FRESH_BEATS, RecordCollector
+from console.web.collect import RecordCollector
 from db import metrics, queue, reports, services
 from db.errors import WetreadError
 from db.logs import get
@@ -34,7 +34,7 @@ def checks(settings: Settings, store: Store, client: Redis) -> dict[str, str]:
         if version != newest:
             return {**found, "database": f"schema {version}, expected {newest}"}
         with store.read() as connection:
-            alive = services.alive(store, connection, FRESH_BEATS * settings.heartbeat_seconds)
+            alive = services.alive(store, connection, services.FRESH_BEATS * settings.heartbeat_seconds)
             ages = services.canary_ages(store, connection)
     except WetreadError as error:
         return {**found, "database": str(error)}
@@ -51,7 +51,7 @@ def _canary(settings: Settings, ages: Mapping[str, float]) -> str:
     """Does any worker truly consume?"""
     if not ages:
         return "no worker has answered yet"
-    longest = settings.canary_seconds_max + FRESH_BEATS * settings.heartbeat_seconds
+    longest = settings.canary_seconds_max + services.FRESH_BEATS * settings.heartbeat_seconds
     return "ok" if min(ages.values()) <= longest else f"none answered for {min(ages.values()):.0f} s"
 
 

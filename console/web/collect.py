@@ -19,7 +19,6 @@ from db.store import Store
 from ingest.pressure import REASONS
 
 log = get("web")
-FRESH_BEATS = 4  #: a service is up while its last sign of life is at most this many beats old
 
 
 class RecordCollector(Collector):
@@ -66,7 +65,7 @@ class RecordCollector(Collector):
         up = GaugeMetricFamily(
             "wetread_service_up", "1 while a service's heartbeat is fresh.", labels=["service"]
         )
-        fresh = FRESH_BEATS * self._settings.heartbeat_seconds
+        fresh = services.FRESH_BEATS * self._settings.heartbeat_seconds
         alive = services.alive(self._store, connection, fresh)
         for name, service in alive.items():
             up.add_metric([name], 0 if service["state"] == "lost" else 1)
