@@ -44,6 +44,12 @@ class Kind(StrEnum):
     IMAGE = "image"
     NOTE = "note"
     DOCUMENT = "document"  #: a DICOM object without pixels: kept and shown, read by no model
+    TABLE = "table"  #: one patient's named values: signs, symptoms, laboratory, history
+    VARIANTS = "variants"  #: genotypes of one person, as variants or star alleles
+    EXPRESSION = "expression"  #: one sample's gene expressions
+    SEQUENCE = "sequence"  #: DNA or protein sequences
+    RECORDING = "recording"  #: an ECG's leads over time
+    MOLECULE = "molecule"  #: chemical structures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +64,8 @@ class Code:
 SNOMED = "http://snomed.info/sct"
 ICD10CM = "http://hl7.org/fhir/sid/icd-10-cm"
 RADLEX = "http://radlex.org"
+LOINC = "http://loinc.org"
+WETREAD = "https://wetread.dev/codes"  #: concepts that no terminology names; listed on the model's card
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -86,6 +94,8 @@ class Evidence:
     series_uid: str = ""
     facts: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
     content: str = ""  #: digest of pixels with their geometry, or of the words, without the header
+    format: str = ""  #: the reader module that read it; empty: `note` for a note, else `dicom`
+    also: tuple[Kind, ...] = ()  #: further kinds that the same file can be given to models as
 
 
 @dataclass(frozen=True, kw_only=True)

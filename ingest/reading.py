@@ -49,7 +49,8 @@ def read(path: Path) -> Evidence:
     """
     found = _ask({"do": "read", "path": str(path)})[0]["evidence"]
     identity = found.pop("identity")
-    return Evidence(**{**found, "kind": Kind(found["kind"])}, identity=identity and Identity(**identity))
+    kinds = {"kind": Kind(found["kind"]), "also": tuple(map(Kind, found["also"]))}
+    return Evidence(**{**found, **kinds}, identity=identity and Identity(**identity))
 
 
 def payload(kind: str, data: bytes) -> Payload:

@@ -19,9 +19,15 @@ class _Part(BaseModel):
 class Needs(_Part):
     """Which inputs owe this model a job."""
 
-    kind: Literal["image", "note"]
+    kind: Literal[
+        "image", "note", "table", "variants", "expression", "sequence", "recording", "molecule", "none"
+    ]  #: "none": it reads no input (synthesis)
     scope: Literal["instance", "series", "note"]  #: one job for each of these; a series once it is whole
     modalities: tuple[str, ...] = ()  #: DICOM modalities (images only); empty means any
+    features: tuple[str, ...] = ()  #: a table must hold all of these (tables only)
+    genes: tuple[str, ...] = ()  #: variants must speak of one of these (variants only)
+    alphabet: Literal["", "dna", "protein"] = ""  #: of a sequence; empty means any
+    joins: tuple[Literal["variants"], ...] = ()  #: read again with these, when the same case has them
 
 
 class DataSet(_Part):
