@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
@@ -101,8 +101,10 @@ def whole(path: Path) -> str | None:
         return walk(file).gap
 
 
-def read(path: Path) -> Evidence:
+def read(path: Path, *, sidecar: bytes | None = None, parts: Sequence[str] = ()) -> Evidence:
     """The file's identifiers and facts; pixel values are not read.
+
+    sidecar, parts: not asked; a DICOM object says itself whose it is.
 
     Raises Rejected (`not-dicom`, `truncated`, `no-sop-instance-uid`, `bad-uid`, `no-pixels`,
     `dicomdir`, `malformed`, `too-large`, `unsupported-transfer-syntax`) and OSError.
@@ -141,7 +143,7 @@ def referenced(path: Path) -> list[str]:
     return ["/".join(parts) for parts in paths if parts and all(_FILE_ID.fullmatch(p) for p in parts)]
 
 
-def payload(data: bytes) -> Image:
+def payload(data: bytes, kind: Kind = Kind.IMAGE) -> Image:
     """The middle frame as it would be displayed (see models.payloads.Image).
 
     Raises Rejected (`truncated`, `no-pixels`, `malformed`, `too-large`, `undecodable`,

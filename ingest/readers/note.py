@@ -77,7 +77,7 @@ def read(
     )
 
 
-def payload(data: bytes) -> Note:
+def payload(data: bytes, kind: Kind = Kind.NOTE) -> Note:
     """The text without its header block; findings' offsets count in it.
 
     Its size was settled when it was read. Raises Rejected as `read` does otherwise.
