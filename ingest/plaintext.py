@@ -1,0 +1,63 @@
+"""Bytes as text for the readers of structured files: UTF-8, or UTF-16/32 by its mark; nothing is guessed."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+from db.errors import Rejected
+
+_BOMS = (  # UTF-32 before UTF-16, whose little-endian mark it begins with
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+def loaded(path: Path, limit: int) -> bytes:
+    """The file's bytes. Raises Rejected (`too-large` beyond `limit` bytes, `empty`) and OSError."""
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    return bounded(data, limit)
+
+
+def bounded(data: bytes, limit: int) -> bytes:
+    """The same bytes. Raises Rejected (`too-large` beyond `limit`, `empty`)."""
+    if len(data) > limit:
+        raise Rejected(
+            "too-large", f"the file has more than {limit >> 20} MiB", "Split it, or check the export."
+        )
+    if not data.strip(b" \t\r\n\f\x0b\x1c\xef\xbb\xbf"):
+        raise Rejected("empty", "the file holds nothing but white space", "Check the export.")
+    return data
+
+
+def decoded(data: bytes) -> str:
+    """The text, without its mark. Raises Rejected (`binary`, `undecodable-text`)."""
+    bom, encoding = next(((bom, name) for bom, name in _BOMS if data.startswith(bom)), (b"", "utf-8"))
+    try:
+        text = data[len(bom) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        if b"\0" in data and not bom:
+            raise _binary() from None
+        raise Rejected(
+            "undecodable-text",
+            f"the text is not {encoding.upper()} at byte {error.start + len(bom)}",
+            "Export it as UTF-8; wetread never guesses a code page, because it would change words.",
+        ) from None
+    if "\0" in text:
+        raise _binary()
+    return text
+
+
+def _binary() -> Rejected:
+    return Rejected("binary", "the file is named like a text but holds binary data", "Check the export.")
+
+
+def last(path: Path) -> bytes:
+    """What a file ends with, but for white space: up to 64 bytes of its last 4 KiB."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 4096))
+        return file.read().rstrip(b" \t\r\n\x1c\x0b\0")[-64:]
