@@ -18,6 +18,7 @@ from models.payloads import Recording
 
 SUFFIX = ".hea"  #: of a header
 SIGNAL_SUFFIXES = frozenset((".dat", ".mat"))  #: what signal files are named
+SUFFIXES = SIGNAL_SUFFIXES | {SUFFIX}
 MAX_BYTES = 288 * 2**20  #: of a container: signals.SAMPLES at 32 bits, and its header
 _HEADER = "record.hea"  # the container's first entry
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same record always makes the same bytes
