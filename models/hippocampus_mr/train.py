@@ -1,0 +1,182 @@
+"""Training on a folder of NIfTI volumes and labels: 24 are held out, the averaged weights are kept."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from models.hippocampus_mr.augment import Augmentation, crop, intensity
+from models.hippocampus_mr.data import Labelled, read
+from models.hippocampus_mr.network import build, pack, shares
+from models.training.loop import Average, bf16_pays, rate_at
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How the network is trained."""
+
+    steps: int = 2400
+    batch: int = 4
+    rate: float = 2e-3
+    decay: float = 0.03
+    average: float = 0.995
+    warm: float = 0.08  #: share of the run in which the learning rate rises
+    every: int = 150  #: steps between checks, each of which leaves the averaged weights on disk
+    held: int = 24  #: volumes that are not trained on; at most a fifth of what there is
+    heads: tuple[float, ...] = (1.0, 0.5, 0.25)  #: weight of the full, half and quarter resolution
+    changes: Augmentation = field(default_factory=Augmentation)
+
+
+RECIPE = Recipe()
+
+
+def split(volumes: list[Labelled], held: int, seed: int) -> tuple[list[Labelled], list[Labelled]]:
+    """The volumes to learn from and those held out, by a seeded draw."""
+    order = np.random.default_rng(seed).permutation(len(volumes))
+    count = min(held, len(volumes) // 5)
+    return [volumes[i] for i in sorted(order[count:])], [volumes[i] for i in sorted(order[:count])]
+
+
+def loss(heads: Tensor, labels: Tensor, weights: tuple[float, ...]) -> Tensor:
+    """Cross-entropy plus the batch's soft Dice loss of both parts, over all heads.
+
+    heads (batch, heads, classes, ...), labels (batch, ...).
+    """
+    onehot = F.one_hot(labels, heads.shape[2]).movedim(-1, 1).float()
+    total = heads.new_zeros(())
+    for index, weight in enumerate(weights):
+        logits = heads[:, index].float()
+        guess, axes = logits.softmax(1), (0, 2, 3, 4)
+        overlap = 2 * (guess * onehot).sum(axes) / (guess.sum(axes) + onehot.sum(axes) + 1e-5)
+        total = total + weight * (F.cross_entropy(logits, labels) + 1 - overlap[1:].mean())
+    return total / sum(weights)
+
+
+def dice(guess: np.ndarray, truth: np.ndarray, part: int) -> float:
+    """Twice the shared voxels over the sum of both; 1 where neither has any."""
+    a, b = guess == part, truth == part
+    both = int(a.sum() + b.sum())
+    return 2 * int((a & b).sum()) / both if both else 1.0
+
+
+def check(network: nn.Module, held: list[Labelled]) -> tuple[float, float]:
+    """Mean Dice of the anterior and posterior part over held-out volumes."""
+    rows = []
+    with torch.inference_mode():
+        for volume in held:
+            guess = shares(network, torch.from_numpy(volume.image)[None, None])[0].argmax(0).numpy()
+            rows.append([dice(guess, volume.label, part) for part in (1, 2)])
+    anterior, posterior = np.mean(rows, 0)
+    return float(anterior), float(posterior)
+
+
+class Crops:
+    """Batches of changed crops, every volume once a round."""
+
+    def __init__(self, volumes: list[Labelled], recipe: Recipe) -> None:
+        self.images = [torch.from_numpy(v.image)[None] for v in volumes]
+        self.parts = [torch.from_numpy(np.stack([v.label == 1, v.label == 2])).float() for v in volumes]
+        self.recipe = recipe
+        self.order: list[int] = []
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """Inputs (batch, 1, ...) and labels (batch, ...)."""
+        seen, labels = [], []
+        for _ in range(self.recipe.batch):
+            if not self.order:
+                self.order = torch.randperm(len(self.images)).tolist()
+            index = self.order.pop()
+            x, y = crop(self.images[index], self.parts[index], self.recipe.changes)
+            seen.append(intensity(x, self.recipe.changes))
+            labels.append(y)
+        return torch.stack(seen).contiguous(memory_format=torch.channels_last_3d), torch.stack(labels)
+
+
+def fit(
+    learn: list[Labelled],
+    recipe: Recipe,
+    *,
+    seed: int,
+    minutes: float | None,
+    each: Callable[[int, nn.Module, float], None],
+) -> nn.Module:
+    """The averaged network after the recipe's steps, or annealed earlier where the minutes run out.
+
+    each: called with the step, the averaged network and the mean loss every `recipe.every` steps.
+    Raises FloatingPointError when the loss is no longer finite.
+    """
+    torch.manual_seed(seed)
+    network: nn.Module = build()
+    network.to(memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
+    optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
+    average, crops = Average(network, recipe.average), Crops(learn, recipe)
+    started, running, step, done = time.monotonic(), 0.0, 0, 0.0
+    while done < 1:
+        for group in optimiser.param_groups:
+            group["lr"] = recipe.rate * rate_at(done, recipe.warm)
+        inputs, labels = crops.draw()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16_pays("cpu")):
+            heads = network(inputs)
+        value = loss(heads, labels, recipe.heads)
+        if not torch.isfinite(value):
+            raise FloatingPointError(f"loss became {value.item()} at step {step}; lower the rate")
+        optimiser.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimiser.step()
+        average.update(network)
+        running, step = running + value.item(), step + 1
+        elapsed = (time.monotonic() - started) / (60 * minutes) if minutes else 0.0
+        done = max(step / recipe.steps, elapsed)
+        if step % recipe.every == 0 or done >= 1:
+            each(step, average.network, running / ((step - 1) % recipe.every + 1))
+            running = 0.0
+    return average.network
+
+
+def train(
+    data: Path,
+    out: Path,
+    *,
+    seed: int = 0,
+    minutes: float | None = None,
+    progress: Progress | None = None,
+    recipe: Recipe = RECIPE,
+) -> None:
+    """Train on a folder with `images/` and `labels/`; `unet.safetensors` and `figures.json` go to `out`.
+
+    The averaged weights are written every few hundred steps, so that an interrupted run leaves some.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    learn, held = split(read(data), recipe.held, seed)
+    started = time.monotonic()
+
+    def each(step: int, network: nn.Module, mean: float) -> None:
+        partial = out / "unet.partial"
+        save_file(pack(network), partial)
+        partial.rename(out / "unet.safetensors")
+        anterior, posterior = check(network, held) if held else (float("nan"), float("nan"))
+        figures = {
+            "step": step, "loss": round(mean, 4), "dice_anterior": round(anterior, 4),
+            "dice_posterior": round(posterior, 4), "seconds": round(time.monotonic() - started),
+            "held": [v.name for v in held], "seed": seed, "recipe": asdict(recipe),
+        }  # fmt: skip
+        (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        if progress:
+            progress(
+                f"step {step}/{recipe.steps} loss {mean:.4f} dice {anterior:.4f} {posterior:.4f} "
+                f"{time.monotonic() - started:.0f} s"
+            )
+
+    fit(learn, recipe, seed=seed, minutes=minutes, each=each)
