@@ -34,6 +34,18 @@ def text(data: bytes, what: str) -> str:
     return found
 
 
+def line(data: bytes, number: int) -> str:
+    """One line's words, without its end. Raises Rejected `binary`, `undecodable-text` with its number."""
+    if b"\0" in data:
+        raise Rejected("binary", f"line {number} should be text, got binary data", "Check the export.")
+    try:
+        return data.rstrip(b"\r").decode("utf-8")
+    except UnicodeDecodeError:
+        raise Rejected(
+            "undecodable-text", f"line {number} is neither UTF-8 nor ASCII", "Export the file as UTF-8."
+        ) from None
+
+
 def is_text(head: bytes) -> bool:
     """Whether a file that begins so may be plain text."""
     return b"\0" not in head
