@@ -13,8 +13,8 @@ from Bio.SeqIO.FastaIO import SimpleFastaParser
 
 from db.errors import Rejected
 from db.records import Evidence, Kind
-from ingest import plain
 from ingest.foreign import foreign
+from ingest.plaintext import bounded, decoded, loaded
 from ingest.whose import whose
 from models.payloads import Sequences
 
@@ -36,7 +36,7 @@ def claims(head: bytes, suffix: str) -> bool:
     """Whether this begins as FASTA does, with `>`, a title and a line of letters alone; or is so named."""
     if _FASTA.match(head):
         return True
-    return suffix in SUFFIXES and plain.is_text(head) and foreign(head, "") is None
+    return suffix in SUFFIXES and b"\0" not in head and foreign(head, "") is None
 
 
 def whole(path: Path) -> str | None:
@@ -57,7 +57,7 @@ def read(path: Path, *, sidecar: bytes | None = None, parts: Sequence[str] = ())
     `binary`, `undecodable-text`, `empty`, `bad-sidecar`, `contradiction`) and OSError.
     """
     owner = whose(sidecar, {}, parts)
-    found = payload(plain.load(path, MAX_BYTES))
+    found = payload(loaded(path, MAX_BYTES))
     return Evidence(
         kind=Kind.SEQUENCE,
         case_key=owner.case_key,
@@ -75,7 +75,7 @@ def read(path: Path, *, sidecar: bytes | None = None, parts: Sequence[str] = ())
 
 def payload(data: bytes, kind: Kind = Kind.SEQUENCE) -> Sequences:
     """The sequences, upper case; U of RNA is written T. Raises Rejected as `read` does otherwise."""
-    text = plain.text(data, "the FASTA file").lstrip()
+    text = decoded(bounded(data, MAX_BYTES)).lstrip()
     if not text.startswith(">"):
         raise Rejected(
             "not-fasta", "the first line should begin with >, it does not",

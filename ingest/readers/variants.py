@@ -10,7 +10,7 @@ from pathlib import Path
 
 from db.errors import Rejected
 from db.records import Evidence, Kind
-from ingest import plain
+from ingest.plaintext import loaded
 from ingest.whose import whose
 from models.payloads import Call, Variants
 
@@ -53,7 +53,7 @@ def claims(head: bytes, suffix: str) -> bool:
             return zlib.decompressobj(31).decompress(head, 64).startswith(_BEGIN)
         except zlib.error:
             return False
-    return head.removeprefix(b"\xef\xbb\xbf").startswith(_BEGIN) or (suffix == ".vcf" and plain.is_text(head))
+    return head.removeprefix(b"\xef\xbb\xbf").startswith(_BEGIN) or (suffix == ".vcf" and b"\0" not in head)
 
 
 def whole(path: Path) -> str | None:
@@ -71,7 +71,7 @@ def whole(path: Path) -> str | None:
     if head[12:14] == b"BC":
         return None if last == _END else "the file ends before bgzip's end marker"
     try:
-        for _ in _inflated(plain.load(path, MAX_BYTES)):
+        for _ in _inflated(loaded(path, MAX_BYTES)):
             pass
     except Rejected as why:
         return why.sentence if why.code == "truncated" else None
@@ -85,7 +85,7 @@ def read(path: Path, *, sidecar: bytes | None = None, parts: Sequence[str] = ())
     `too-many`, `binary`, `undecodable-text`, `empty`, `bad-sidecar`, `contradiction`) and OSError.
     """
     owner = whose(sidecar, {}, parts)
-    found = payload(plain.load(path, MAX_BYTES))
+    found = payload(loaded(path, MAX_BYTES))
     return Evidence(
         kind=Kind.VARIANTS,
         case_key=owner.case_key,
@@ -127,11 +127,22 @@ def _lines(data: bytes) -> Iterator[tuple[int, str]]:
             raise _too_large(f"line {number + len(ended) + 1} has more than {_LINE_BYTES} bytes")
         for line in ended:
             number += 1
-            yield number, plain.line(line, number)
+            yield number, _text(line, number)
         if number > _LINES:
             raise _too_many(f"the file has more than {_LINES} lines")
     if rest:
-        yield number + 1, plain.line(rest, number + 1)
+        yield number + 1, _text(rest, number + 1)
+
+
+def _text(line: bytes, number: int) -> str:
+    if b"\0" in line:
+        raise Rejected("binary", f"line {number} should be text, got binary data", "Check the export.")
+    try:
+        return line.rstrip(b"\r").decode("utf-8")
+    except UnicodeDecodeError:
+        raise Rejected(
+            "undecodable-text", f"line {number} is neither UTF-8 nor ASCII", "Export the file as UTF-8."
+        ) from None
 
 
 def _inflated(data: bytes) -> Iterator[bytes]:

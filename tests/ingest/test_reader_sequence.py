@@ -64,9 +64,9 @@ def test_u_of_rna_is_written_t_and_a_closing_stop_is_dropped() -> None:
         (b"ACGT\n", "not-fasta", "first line"),
         (b">1\n" + b"A" * 100_002, "too-long", "sequence 1"),
         (b">1\nA\n" * 1001, "too-many", "1000"),
-        (b">1\nA\0C\n", "binary", "text"),
+        (b">1\nA\0C\n", "binary", "binary data"),
         (b">1\nA\xffC\n", "undecodable-text", "byte 4"),
-        (b" \n", "empty", "nothing"),
+        (b" \n", "empty", "white space"),
     ],
 )
 def test_what_is_no_sequence_is_refused_by_its_place(data: bytes, code: str, words: str) -> None:
