@@ -1,0 +1,101 @@
+"""Trains a family on tables: the comparison, the calibration and threshold out of fold, and the weights."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.calibration import expected_calibration_error, threshold_at_specificity
+from models.tabular import ensemble, measure, rows
+from models.tabular.ensemble import Arrays, Ensemble
+from models.tabular.measure import Labels, OutOfFold
+from models.tabular.recipe import Recipe
+from models.tabular.rows import Floats
+
+FOLDS = 10
+Say = Callable[[str], None]
+
+
+def train(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    *,
+    seed: int = 0,
+    minutes: float | None = None,
+    progress: Say | None = None,
+) -> None:
+    """Writes model.safetensors and figures.json under out.
+
+    data: the data set as `rows.load` reads it. Once the minutes are up the members that do not serve are
+    left out of the comparison. Raises ValueError on another layout.
+    """
+    from safetensors.numpy import save_file
+
+    say = progress or (lambda _: None)
+    begun = time.monotonic()
+    loaded = rows.load(data, recipe)
+    out.mkdir(parents=True, exist_ok=True)
+    fitted = ensemble.fit(loaded.rows, loaded.labels, recipe, seed=seed)
+    spent = time.monotonic() - begun
+    # the comparison costs some three times the serving members, in each fold
+    compared = minutes is None or 3 * FOLDS * spent < 60 * minutes
+    found = measure.out_of_fold(
+        loaded.rows, loaded.labels, recipe, FOLDS, seed=seed, compared=compared, progress=say
+    )
+    arrays = _part(fitted, found, loaded.labels, "main.")
+    told = _told(loaded, found, recipe)
+    if recipe.informative:
+        hidden = blinded(loaded.rows, recipe)
+        again = measure.out_of_fold(hidden, loaded.labels, recipe, FOLDS, seed=seed, progress=say)
+        blind = ensemble.fit(hidden, loaded.labels, recipe, seed=seed)
+        arrays |= _part(blind, again, loaded.labels, "blind.")
+        told["blind"] = _row("without " + ", ".join(recipe.informative), again.scores, again, loaded, recipe)
+    save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, out / "model.safetensors")
+    (out / "figures.json").write_text(json.dumps(told, indent=2) + "\n", "utf-8")
+    say(f"{recipe.name}: {told['comparison'][0]}")
+
+
+def blinded(table: Floats, recipe: Recipe) -> Floats:
+    """The rows with the informative features taken away."""
+    hidden = table.copy()
+    hidden[:, [recipe.features.index(name) for name in recipe.informative]] = np.nan
+    return hidden
+
+
+def _part(fitted: Ensemble, found: OutOfFold, labels: Labels, prefix: str) -> Arrays:
+    temperature, shift = measure.calibration(found.scores, labels, fitted.design.recipe)
+    return ensemble.packed(ensemble.with_calibration(fitted, temperature, shift), prefix)
+
+
+def _row(name: str, scores: Floats, found: OutOfFold, loaded: rows.Data, recipe: Recipe) -> dict[str, Any]:
+    """One line of the comparison, calibrated across folds."""
+    table = measure.cross_calibrated(scores, found, loaded.labels, recipe)
+    own = np.clip(table[np.arange(len(table)), loaded.labels], 1e-9, 1)
+    sure = table if table.shape[1] > 2 else table[:, 1]
+    return {
+        "model": name,
+        **measure.figures(loaded.labels, table, recipe),
+        "log_loss": round(float(-np.log(own).mean()), 4),
+        "calibration_error": round(expected_calibration_error(sure, loaded.labels), 4),
+    }
+
+
+def _told(loaded: rows.Data, found: OutOfFold, recipe: Recipe) -> dict[str, Any]:
+    lines = [_row("served: the weighted mean", found.scores, found, loaded, recipe)]
+    lines += [_row(name, scores, found, loaded, recipe) for name, scores in sorted(found.members.items())]
+    table = measure.cross_calibrated(found.scores, found, loaded.labels, recipe)
+    threshold = 0.5
+    if recipe.specificity is not None:
+        threshold = round(threshold_at_specificity(table[:, 1], loaded.labels, recipe.specificity), 3)
+    return {
+        "folds": FOLDS,
+        "comparison": lines,
+        "subgroups": measure.by_group(loaded, table, recipe),
+        "threshold": threshold,
+    }

@@ -1,0 +1,119 @@
+"""Data sets, preparation and figures that the families on tables share."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.tabular import design, ensemble, files, measure, recipe, rows
+from models.tabular.recipe import Member, Recipe
+
+HEART = recipe.read(Path(__file__).parents[2] / "models" / "heart_disease")
+
+
+def toy(**more: object) -> Recipe:
+    """Age and sex tell the answer."""
+    return HEART.model_copy(
+        update={"features": ("age", "sex", "cholesterol"), "members": MEMBERS, "derived": (), **more}
+    )
+
+
+MEMBERS = (
+    Member(name="line", kind="logistic", view="curves"),
+    Member(name="trees", kind="boosting", view="trees", parameters={"max_iter": 5}, seeds=2),
+    Member(name="vectors", kind="support", view="plain", parameters={"C": 1.0}),
+)
+
+
+def drawn(n: int = 80) -> tuple[rows.Floats, measure.Labels]:
+    rng = np.random.default_rng(0)
+    table = np.stack([rng.uniform(30, 80, n), rng.integers(0, 2, n), rng.uniform(150, 300, n)], axis=1)
+    labels = (table[:, 0] + 10 * table[:, 1] + rng.normal(0, 5, n) > 60).astype(np.int64)
+    table[::7, 2] = np.nan
+    return table, labels
+
+
+def test_arff_gives_its_columns_with_question_marks_as_not_known(tmp_path: Path) -> None:
+    path = tmp_path / "a.arff"
+    path.write_text(
+        "% c\n@relation r\n@attribute 'a b' real\n@ATTRIBUTE k {'<50',x}\n@data\n1,'<50'\n\n?, x\n"
+    )
+    assert files.read(path) == {"a b": ["1", None], "k": ["<50", "x"]}
+
+
+def test_a_short_row_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n1,2\n3\n")
+    with pytest.raises(ValueError, match="row 2 has 1 cells, the header 2"):
+        files.read(path)
+
+
+def test_a_cell_that_cannot_be_meant_is_named_without_being_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("age,sex,chol,num\n50,male,200,<50\n50,Zanzibarov,200,<50\n")
+    with pytest.raises(ValueError, match="row 2: sex cannot be read") as told:
+        rows.load(path, toy())
+    assert "Zanzibarov" not in str(told.value)
+
+
+@given(st.dictionaries(st.sampled_from(["age", "sex", "ca"]), st.one_of(st.floats(), st.text(max_size=4))))
+def test_any_values_become_a_row_or_are_refused(values: dict[str, float | str]) -> None:
+    try:
+        row = rows.row(values, HEART)
+    except ValueError:
+        return
+    assert row.shape == (len(HEART.features),)
+    assert not np.isinf(row).any()
+
+
+def test_the_column_ca_is_vessels_only_where_it_counts_them() -> None:
+    place = HEART.features.index("vessels")
+    assert rows.row({"ca": "2"}, HEART)[place] == 2
+    assert math.isnan(rows.row({"ca": "metastatic"}, HEART)[place])
+
+
+def test_what_is_stored_answers_as_what_was_fitted() -> None:
+    table, labels = drawn()
+    fitted = ensemble.with_calibration(ensemble.fit(table, labels, toy()), 1.3, 0.2)
+    stored = ensemble.unpacked(ensemble.packed(fitted, "m."), "m.", toy())
+    assert stored.probabilities(table) == pytest.approx(fitted.probabilities(table), abs=1e-6)
+
+
+def test_out_of_fold_predictions_find_what_is_there_and_nothing_in_shuffled_labels() -> None:
+    table, labels = drawn(160)
+    found = measure.out_of_fold(table, labels, toy(), 4)
+    assert measure.auc(labels, found.scores) > 0.9
+    shuffled = np.random.default_rng(1).permutation(labels)
+    assert 0.3 < measure.auc(shuffled, measure.out_of_fold(table, shuffled, toy(), 4).scores) < 0.7
+
+
+def test_no_background_row_is_a_row_of_the_data() -> None:
+    table, _ = drawn()
+    background = design.fit(table, toy()).background
+    same = (np.nan_to_num(background)[:, None] == np.nan_to_num(table)[None]).all(2)
+    assert not same.any()
+
+
+def test_the_area_under_the_curve_is_the_share_of_pairs_in_order() -> None:
+    # positives .8 .4, negatives .4 .1: of four pairs three in order and one tied: 3.5 / 4
+    p = np.array([0.8, 0.4, 0.4, 0.1])
+    assert measure.auc(np.array([1, 1, 0, 0]), np.stack([1 - p, p], 1)) == 0.875
+
+
+def test_f1_is_averaged_over_classes() -> None:
+    # class 0: one right of one guessed and two there, 2/3; class 1: one right of two guessed, 2/3
+    table = np.array([[0.9, 0.1], [0.2, 0.8], [0.2, 0.8]])
+    assert measure.f1_macro(np.array([0, 0, 1]), table) == pytest.approx(2 / 3)
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.sampled_from([0.5, 1.0, 2.0]))
+def test_the_calibration_slope_is_what_the_log_odds_were_multiplied_by(factor: float) -> None:
+    rng = np.random.default_rng(3)
+    truth = rng.normal(size=60_000)
+    labels = (rng.uniform(size=len(truth)) < 1 / (1 + np.exp(-truth))).astype(np.int64)
+    p = 1 / (1 + np.exp(-truth * factor))
+    assert measure.calibration_slope(labels, np.stack([1 - p, p], 1)) == pytest.approx(1 / factor, rel=0.04)
