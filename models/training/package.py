@@ -1,0 +1,170 @@
+"""A trained family as a folder that serves: card with hashes, weights, an example and what it answers."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import re
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from db.records import Diagnosis
+from models.card import ModelCard, read
+
+SERVED = {".safetensors", ".toml", ".json"}  #: files that cannot run code
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def sha256(path: Path) -> str:
+    """The hexadecimal SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write(
+    out: Path,
+    card: Mapping[str, Any],
+    weights: Sequence[str],
+    example: Mapping[str, bytes | str] | None = None,
+) -> ModelCard:
+    """Writes card.toml with the weights' SHA-256s, and the example files under example/; gives the card.
+
+    card: the fields of models.card.ModelCard without `weights` and `folder`. weights: names of files
+    that are in out already. example: name -> content. Checkpoints of the training are removed. Raises
+    ValueError of weights that could run code; Misconfigured, leaving the old card, when it is no card.
+    """
+    wrong = [name for name in weights if Path(name).suffix not in SERVED]
+    if wrong or not weights:
+        raise ValueError(f"weights are safetensors, toml or json files; got {', '.join(wrong) or 'none'}")
+    hashed = [{"file": name, "sha256": sha256(out / name)} for name in sorted(weights)]
+    fields = {k: v for k, v in card.items() if k not in ("weights", "folder")}
+    trial = out / ".card"
+    trial.mkdir(exist_ok=True)
+    (trial / "card.toml").write_text(toml({**fields, "weights": hashed}), encoding="utf-8")
+    read(trial)
+    (trial / "card.toml").replace(out / "card.toml")
+    trial.rmdir()
+    for name, content in (example or {}).items():
+        path = out / "example" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    written = read(out)
+    written.verify()
+    return written
+
+
+def again(
+    out: Path,
+    served: ModelCard,
+    *,
+    version: str,
+    figures: Iterable[Mapping[str, Any]],
+    data: Iterable[Mapping[str, Any]] | None = None,
+    operating_points: Iterable[Mapping[str, Any]] | None = None,
+    notes: str | None = None,
+) -> ModelCard:
+    """The card of a family that was trained anew into out, with its example answered by the new weights.
+
+    What a training cannot change (question, limits, needs, reasons to abstain) is taken from the card that
+    is served now, and so are the operating points, data and notes that are not given. The same names
+    of weights files must lie in out; those that training did not make anew are copied.
+    """
+    card = served.model_dump(mode="json", exclude={"weights", "folder"})
+    card |= {"version": version, "figures": [dict(f) for f in figures]}
+    given = {"data": data, "operating_points": operating_points}
+    card |= {name: [dict(v) for v in values] for name, values in given.items() if values is not None}
+    card |= {} if notes is None else {"notes": notes}
+    names = [w.file for w in served.weights]
+    for name in names:
+        if not (out / name).is_file():
+            shutil.copyfile(served.folder / name, out / name)
+    samples = served.folder / "example"
+    example = {p.name: p.read_bytes() for p in samples.iterdir() if p.is_file()} if samples.is_dir() else {}
+    written = write(out, card, names, example)
+    answered(written)
+    return written
+
+
+def answered(card: ModelCard) -> None:
+    """Writes example/expected.json: what the card's weights answer to the family's example."""
+    family = importlib.import_module(f"models.{card.name.replace('-', '_')}")
+    (diagnosis,) = family.load(card, "cpu").examine([family.example()])
+    path = card.folder / "example" / "expected.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(expected(card, diagnosis), indent=2) + "\n", encoding="utf-8")
+
+
+def expected(card: ModelCard, diagnosis: Diagnosis) -> dict[str, Any]:
+    """What an example's expected.json says: each finding's code, answer and probability."""
+    return {
+        "model": card.name,
+        "version": card.version,
+        "findings": [
+            {
+                "code": finding.code.value,
+                "positive": finding.positive,
+                "qualifier": finding.qualifier,
+                "probability": None if finding.probability is None else round(finding.probability, 6),
+            }
+            for finding in diagnosis.findings
+        ],
+    }
+
+
+def toml(table: Mapping[str, Any]) -> str:
+    """A table as TOML: plain keys first, then tables, then lists of tables. None is left out."""
+    return "\n".join(_lines(table, ())) + "\n"
+
+
+def _lines(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
+    kept = {name: value for name, value in table.items() if value is not None}
+    plain = {n: v for n, v in kept.items() if not isinstance(v, Mapping) and not _tables(v)}
+    lines = [f"{_key(name)} = {_value(value)}" for name, value in plain.items()]
+    for name, value in kept.items():
+        below = (*path, name)
+        title = ".".join(_key(part) for part in below)
+        if isinstance(value, Mapping):
+            lines += ["", f"[{title}]", *_lines(value, below)]
+        elif _tables(value):
+            for entry in value:
+                lines += ["", f"[[{title}]]", *_lines(entry, below)]
+    return lines
+
+
+def _tables(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(v, Mapping) for v in value)
+
+
+def _key(name: str) -> str:
+    return name if _PLAIN.fullmatch(name) else f'"{_escaped(name)}"'
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str):
+        return _string(value)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_value(v) for v in value) + "]"
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items() if v is not None) + " }"
+    raise TypeError(f"{type(value).__name__} has no place in TOML")
+
+
+def _string(text: str) -> str:
+    """A basic string, over several lines where the text has them."""
+    if "\n" not in text:
+        return f'"{_escaped(text)}"'
+    return '"""\n' + "\n".join(_escaped(line) for line in text.split("\n")) + '"""'
+
+
+def _escaped(text: str) -> str:
+    """The text as it stands between the quotes of one line."""
+    return "".join(
+        f"\\{c}" if c in '"\\' else f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 else c for c in text
+    )
