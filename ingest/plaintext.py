@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from db.errors import Rejected
 
@@ -50,6 +53,30 @@ def decoded(data: bytes) -> str:
     if "\0" in text:
         raise _binary()
     return text
+
+
+def json_document(text: str, hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """A JSON document. Raises Rejected (`truncated`, `malformed`), naming line and column alone."""
+    try:
+        return json.loads(text, object_pairs_hook=hook)
+    except json.JSONDecodeError as error:
+        cut = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
+        raise Rejected(
+            "truncated" if cut else "malformed",
+            f"the JSON document {'ends' if cut else 'cannot be parsed'} at line {error.lineno}, "
+            f"column {error.colno}",
+            "Send the whole file again." if cut else "Export it again as JSON (RFC 8259).",
+        ) from None
+    except (ValueError, RecursionError):
+        raise Rejected(
+            "malformed", "the JSON document is nested too deeply, or holds an endless number",
+            "Export it again; see docs/inputs.md.",
+        ) from None  # fmt: skip
+
+
+def clean(text: str) -> str:
+    """Without halves of surrogate pairs, which JSON can write and no other encoding can."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _binary() -> Rejected:

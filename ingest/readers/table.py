@@ -17,7 +17,7 @@ from db.errors import Rejected
 from db.records import Evidence, Kind
 from ingest import values
 from ingest.foreign import foreign
-from ingest.plaintext import bounded, decoded, last, loaded
+from ingest.plaintext import bounded, clean, decoded, json_document, last, loaded
 from ingest.whose import CONTROLS, KEYS, plain, put, whose
 from models.payloads import Expression, Payload, Table, Value, Variants
 
@@ -202,21 +202,7 @@ def _cells(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 def _from_json(text: str) -> Iterator[_Row]:
     """The one object, or the objects of a list."""
-    try:
-        document = json.loads(text, object_pairs_hook=_once)
-    except Rejected:
-        raise
-    except json.JSONDecodeError as error:
-        cut = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
-        raise Rejected(
-            "truncated" if cut else "malformed",
-            f"the JSON document {'ends' if cut else 'cannot be parsed'} at line {error.lineno}, "
-            f"column {error.colno}",
-            "Send the whole file again." if cut else "Export it again as JSON (RFC 8259).",
-        ) from None
-    except (ValueError, RecursionError):
-        raise Rejected("malformed", "the JSON document is nested too deeply, or holds an endless number",
-                       _ADVICE) from None  # fmt: skip
+    document = json_document(text, _once)
     entries = document if isinstance(document, list) else [document]
     for number, entry in enumerate(entries, 1):
         if not isinstance(entry, dict):
@@ -260,7 +246,7 @@ def _row(number: int, cells: Iterator[tuple[str, object]] | Sequence[tuple[str, 
     for name, cell in cells:
         if key := KEYS.get(plain(name[:200])):
             if key != "ignored" and not values.unknown(cell) and isinstance(cell, str | int | float):
-                put(owner, key, str(cell).translate(CONTROLS).strip()[:256])
+                put(owner, key, clean(str(cell)).translate(CONTROLS).strip()[:256])
         elif found.setdefault(name, cell) != cell and values.column(name):
             raise _twice(number, name)
         elif decimal_comma and isinstance(cell, str):
