@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from models.training.checkpoint import Checkpoint, Generator
 
 Draw = Callable[[], tuple[Tensor, Tensor]]  #: one augmented batch: inputs, class shares (batch, classes)
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -70,6 +73,68 @@ def soft_cross_entropy(smoothing: float) -> Loss:
     return nn.CrossEntropyLoss(label_smoothing=smoothing)
 
 
+@dataclass(kw_only=True)
+class Run:
+    """A training under way: what goes on changing from epoch to epoch."""
+
+    network: nn.Module
+    average: Average
+    optimiser: torch.optim.Optimizer
+    step: int = 0
+    done: float = 0.0  #: share of the run that is over, by steps or wall time, whichever is further
+    best: float = math.inf
+    best_state: dict[str, Tensor] | None = None
+    stale: int = 0  #: epochs since the best check
+    stopped: bool = False
+    seconds: float = 0.0  #: spent on the epochs before
+
+
+def _epoch(
+    run: Run, draw: Draw, loss: Loss, schedule: Schedule, device: str, spent: Callable[[], float]
+) -> float:
+    """Trains for one epoch, or to the end of the time; gives the mean loss. spent: share of the time."""
+    run.network.train()
+    total, running = schedule.epochs * schedule.steps, 0.0
+    for _ in range(schedule.steps):
+        run.done = max(run.step / total, spent())
+        if run.done >= 1:
+            break
+        for group in run.optimiser.param_groups:
+            group["lr"] = schedule.rate * rate_at(run.done, schedule.warm)
+        inputs, shares = draw()
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16_pays(device)):
+            logits = run.network(inputs.to(device, memory_format=_format(inputs)))
+        value = loss(logits.float(), shares.to(device))
+        if not torch.isfinite(value):
+            raise FloatingPointError(f"loss became {value.item()} at step {run.step}; lower the rate")
+        run.optimiser.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(run.network.parameters(), 5.0)
+        run.optimiser.step()
+        run.average.update(run.network)
+        running += value.item()
+        run.step += 1
+    run.done = max(run.done, run.step / total)
+    return running / schedule.steps
+
+
+def _format(inputs: Tensor) -> torch.memory_format:
+    """Channels last for images; other shapes have no such format."""
+    return torch.channels_last if inputs.ndim == 4 else torch.preserve_format
+
+
+def _judge(run: Run, schedule: Schedule, figure: float) -> None:
+    """Keeps the best epoch's weights, and stops a run that has gone stale."""
+    if schedule.patience is None:
+        return
+    if figure < run.best:
+        run.best, run.stale = figure, 0
+        run.best_state = copy.deepcopy(run.average.network.state_dict()) if schedule.keep_best else None
+    else:
+        run.stale += 1
+        run.stopped = run.stale > schedule.patience
+
+
 def fit(
     network: nn.Module,
     draw: Draw,
@@ -81,56 +146,42 @@ def fit(
     minutes: float | None = None,
     check: Callable[[nn.Module], float] | None = None,
     progress: Callable[[str], None] | None = None,
+    resume: Path | None = None,
+    generators: Sequence[Generator] = (),
 ) -> nn.Module:
     """Train and return the averaged network, in evaluation mode.
 
     minutes: the run ends by then whatever the epochs; the learning rate anneals on whichever of
     steps and wall time is further. check: a figure (lower is better) of the averaged network after
-    each epoch; with `patience` and `keep_best` the best one's weights are returned. Raises
-    FloatingPointError when the loss is no longer finite.
+    each epoch; with `patience` and `keep_best` the best one's weights are returned.
+    resume: a file, `out/checkpoints/NAME.safetensors`, that keeps the run's state after each epoch; a run
+    that was killed goes on from there to the same result, a finished one is not repeated. For that `draw`
+    may draw from torch's generator and from `generators` alone. Raises FloatingPointError when the loss
+    is no longer finite, ValueError when the file is another run's.
     """
     torch.manual_seed(seed)
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.rate, weight_decay=schedule.decay)
-    average = Average(network, schedule.average)
-    started, total = time.monotonic(), schedule.epochs * schedule.steps
-    best, best_state, stale, step = math.inf, None, 0, 0
-    done = 0.0
-    while done < 1:
-        network.train()
-        running = 0.0
-        for _ in range(schedule.steps):
-            elapsed = (time.monotonic() - started) / (60 * minutes) if minutes else 0.0
-            done = max(step / total, elapsed)
-            if done >= 1:
-                break
-            for group in optimiser.param_groups:
-                group["lr"] = schedule.rate * rate_at(done, schedule.warm)
-            inputs, shares = draw()
-            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16_pays(device)):
-                logits = network(inputs.to(device, memory_format=torch.channels_last))
-            value = loss(logits.float(), shares.to(device))
-            if not torch.isfinite(value):
-                raise FloatingPointError(f"loss became {value.item()} at step {step}; lower the rate")
-            optimiser.zero_grad(set_to_none=True)
-            value.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-            optimiser.step()
-            average.update(network)
-            running += value.item()
-            step += 1
-        done = max(done, step / total)
-        figure = check(average.network) if check else running / schedule.steps
+    run = Run(network=network, average=Average(network, schedule.average), optimiser=optimiser)
+    kept = Checkpoint(resume, {"seed": seed, **asdict(schedule)}, device, generators) if resume else None
+    if kept and kept.restore(run) and progress:
+        progress(f"going on from step {run.step}")
+    begun = time.monotonic() - run.seconds
+
+    def spent() -> float:
+        return (time.monotonic() - begun) / (60 * minutes) if minutes else 0.0
+
+    while run.done < 1 and not run.stopped:
+        mean = _epoch(run, draw, loss, schedule, device, spent)
+        figure = check(run.average.network) if check else mean
         if progress:
-            progress(f"step {step}/{total} loss {running / schedule.steps:.4f} check {figure:.4f}")
-        if schedule.patience is not None:
-            if figure < best:
-                best, stale = figure, 0
-                best_state = copy.deepcopy(average.network.state_dict()) if schedule.keep_best else None
-            elif (stale := stale + 1) > schedule.patience:
-                if progress:
-                    progress(f"stopped early: no better check in {schedule.patience} epochs")
-                break
-    if best_state is not None:
-        average.network.load_state_dict(best_state)
-    return average.network
+            progress(f"step {run.step}/{schedule.epochs * schedule.steps} loss {mean:.4f} check {figure:.4f}")
+        _judge(run, schedule, figure)
+        if run.stopped and progress:
+            progress(f"stopped early: no better check in {schedule.patience} epochs")
+        if kept:
+            run.seconds = time.monotonic() - begun
+            kept.save(run)
+    if run.best_state is not None:
+        run.average.network.load_state_dict(run.best_state)
+    return run.average.network
