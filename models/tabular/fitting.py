@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.calibration import expected_calibration_error, threshold_at_specificity
 from models.tabular import ensemble, measure, rows
@@ -18,6 +19,7 @@ from models.tabular.recipe import Recipe
 from models.tabular.rows import Floats
 
 FOLDS = 10
+ANSWERED = 0.95  #: part of the patients that the threshold of several classes must leave answered
 Say = Callable[[str], None]
 
 
@@ -61,6 +63,14 @@ def train(
     say(f"{recipe.name}: {told['comparison'][0]}")
 
 
+def operating_point(table: Floats, labels: Labels, recipe: Recipe) -> float:
+    """Of two classes the recipe's specificity, else one half; of more the highest that leaves ANSWERED."""
+    if recipe.specificity is not None:
+        return round(threshold_at_specificity(table[:, 1], labels, recipe.specificity), 3)
+    grid = (0.6, 0.7, 0.8, 0.9) if table.shape[1] > 2 else ()
+    return max([t for t in grid if (table.max(1) >= t).mean() >= ANSWERED], default=0.5)
+
+
 def blinded(table: Floats, recipe: Recipe) -> Floats:
     """The rows with the informative features taken away."""
     hidden = table.copy()
@@ -86,16 +96,20 @@ def _row(name: str, scores: Floats, found: OutOfFold, loaded: rows.Data, recipe:
     }
 
 
+def _where(sure: NDArray[np.bool_], table: Floats, labels: Labels) -> float:
+    return round(measure.accuracy(labels[sure], table[sure]), 4)
+
+
 def _told(loaded: rows.Data, found: OutOfFold, recipe: Recipe) -> dict[str, Any]:
     lines = [_row("served: the weighted mean", found.scores, found, loaded, recipe)]
     lines += [_row(name, scores, found, loaded, recipe) for name, scores in sorted(found.members.items())]
     table = measure.cross_calibrated(found.scores, found, loaded.labels, recipe)
-    threshold = 0.5
-    if recipe.specificity is not None:
-        threshold = round(threshold_at_specificity(table[:, 1], loaded.labels, recipe.specificity), 3)
+    threshold = operating_point(table, loaded.labels, recipe)
     return {
         "folds": FOLDS,
         "comparison": lines,
         "subgroups": measure.by_group(loaded, table, recipe),
         "threshold": threshold,
+        "answered": round(float((table.max(1) >= threshold).mean()), 4),
+        "accuracy_where_answered": _where(table.max(1) >= threshold, table, loaded.labels),
     }
