@@ -8,10 +8,13 @@ from typing import Any
 from db import reports, retention
 from db.archive import Archive
 from db.errors import Misconfigured
+from db.jobs import Input
 from db.records import Code, Diagnosis, Finding
 from db.store import Store
-from ingest import identify
+from ingest import bundle, identify, reading
+from ingest.readers import ecg
 from models import registry
+from models.card import Needs
 from models.payloads import Payload
 from models.registry import Explanation
 
@@ -44,10 +47,10 @@ def _require_input(store: Store, result: dict[str, Any]) -> None:
         )
 
 
-def _payload(store: Store, archive: Archive, job_id: str) -> Payload:
+def _payload(store: Store, archive: Archive, job_id: str, model: str) -> Payload:
     with store.read() as connection:
-        kind, digest = reports.inputs(connection, job_id)[0]
-    return identify.payload(kind, archive.get(digest))
+        found = reports.inputs(connection, job_id)
+    return reading.payload([(i, archive.get(i.digest)) for i in found], registry.card(model).needs)
 
 
 def _audited(store: Store, result: dict[str, Any], action: str) -> None:
@@ -68,7 +71,7 @@ def explanation(store: Store, archive: Archive, result_id: str) -> Explanation:
     with store.read() as connection:
         digests = reports.artifacts(connection, result["job_id"])
     artifacts = {name: archive.get(digest) for name, digest in digests.items()}
-    payload = _payload(store, archive, result["job_id"])
+    payload = _payload(store, archive, result["job_id"], result["model"])
     _audited(store, result, "result:explained")
     rows = _all_of(store, result["job_id"])
     # the asked one first, with its companions: a note is read as a whole
@@ -85,11 +88,23 @@ def tried(name: str, source: Path | None, device: str) -> tuple[Diagnosis, Expla
     from worker.runtime import choose_device
 
     card, family = registry.card(name), registry.family(name)
-    payload = family.example() if source is None else identify.payload(card.needs.kind, source.read_bytes())
+    payload = family.example() if source is None else _read(source, card.needs)
     diagnosis = registry.load(name, choose_device(device)).examine([payload])[0]
     if diagnosis.abstained:
         return diagnosis, None
     return diagnosis, family.render(payload, diagnosis.findings, diagnosis.artifacts)
+
+
+def _read(source: Path, needs: Needs) -> Payload:
+    """A file as what a model that needs so is given, or a folder of a series' instances. Raises Rejected."""
+    paths = sorted(p for p in source.rglob("*") if p.is_file()) if source.is_dir() else [source]
+    inputs = []
+    for path in paths:
+        reader, data = identify.name_of(path, path.suffix.lower()), path.read_bytes()
+        if path.suffix.lower() == bundle.HEADER and (named := bundle.signals(path)):
+            data = ecg.pack(data, {name: (path.parent / name).read_bytes() for name in named})
+        inputs.append((Input(evidence_id="", kind=needs.kind, format=reader, digest=""), data))
+    return reading.payload(inputs, needs)
 
 
 def finding(row: dict[str, Any]) -> Finding:
@@ -126,7 +141,7 @@ def replayed(store: Store, archive: Archive, result_id: str, device: str) -> dic
     model = registry.load(name, choose_device(device))
     _audited(store, result, "result:replayed")
     before = _all_of(store, result["job_id"])
-    after = model.examine([_payload(store, archive, result["job_id"])])[0]
+    after = model.examine([_payload(store, archive, result["job_id"], name)])[0]
     rows = _compare(before, after)
     return {
         "model": name, "version": card.version, "device": model.device, "then_device": result["device"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -91,17 +91,17 @@ def below_inbox(settings: Settings, file: Path) -> str:
 
 
 def _read(file: Path, name: str, note_max_bytes: int) -> Evidence:
-    """As intake reads it, with the sidecar that lies beside a note."""
+    """As intake reads it, with the sidecar that lies beside it."""
     from ingest import identify
     from ingest.readers import note
 
-    reader = identify.reader(file, file.suffix.lower())
-    if reader is not cast(identify.Reader, note):
-        return reader.read(file)
-    beside = [file.with_name(file.name + ".json"), file.with_suffix(".json")]
+    reader = identify.name_of(file, file.suffix.lower())
+    beside = [file.with_name(candidate) for candidate in identify.sidecars(file.name)]
     sidecar = next((path.read_bytes() for path in beside if path.is_file()), None)
     parts = PurePosixPath(name).parts[:-1]
-    return note.read(file, sidecar=sidecar, parts=parts, max_bytes=note_max_bytes)
+    if reader == "note":
+        return note.read(file, sidecar=sidecar, parts=parts, max_bytes=note_max_bytes)
+    return identify.by_name(reader).read(file, sidecar=sidecar, parts=parts)
 
 
 def _show(row: dict[str, Any]) -> None:

@@ -52,6 +52,7 @@ class Input:
 
     evidence_id: str
     kind: str
+    format: str  #: the reader module that reads its payload
     digest: str
 
 
@@ -78,6 +79,7 @@ class Conclusion:
     job: Claimed
     diagnosis: Diagnosis
     device: str
+    backend: str | None = None  #: what computed it: torch-fp32, openvino-bf16, ...; None: no network
     artifacts: Mapping[str, str] = field(default_factory=dict)  #: name -> archived digest
     seconds: Mapping[str, float] = field(default_factory=dict)  #: by stage
 
@@ -285,12 +287,14 @@ def is_waiting(store: Store, job_id: str) -> str | None:
 
 def _inputs(writer: Writer, job_id: str) -> tuple[Input, ...]:
     query = (
-        select(Evidence.id, Evidence.kind, Evidence.digest)
+        select(Evidence.id, Evidence.kind, Evidence.format, Evidence.digest)
         .join(JobInput, JobInput.evidence_id == Evidence.id)
         .where(JobInput.job_id == job_id)
         .order_by(JobInput.position)
     )
-    return tuple(Input(evidence_id=i, kind=k, digest=d) for i, k, d in writer.connection.execute(query))
+    return tuple(
+        Input(evidence_id=i, kind=k, format=f, digest=d) for i, k, f, d in writer.connection.execute(query)
+    )
 
 
 def _seen_at(writer: Writer, job_id: str) -> datetime | None:
@@ -330,8 +334,8 @@ def _conclude_one(writer: Writer, done: Conclusion) -> bool:
         update(Job)
         .where(Job.id == done.job.id, Job.token == done.job.token, Job.state == JobState.RUNNING)
         .values(
-            state=state, finished_at=writer.now, device=done.device, seconds=dict(done.seconds), token=None,
-            lease_until=None, error=None,
+            state=state, finished_at=writer.now, device=done.device, backend=done.backend,
+            seconds=dict(done.seconds), token=None, lease_until=None, error=None,
         )
     )  # fmt: skip
     if changed.rowcount != 1:

@@ -197,6 +197,12 @@ def accept(
         jobs.owe(writer, known.case_id, known.id, digest, owed)  # a model may have come since
         conclude(writer, file_id, FileState.DUPLICATE, digest=digest, evidence_id=known.id)
         return FileState.DUPLICATE
+    if (same := _same_message(writer, evidence)) is not None:
+        conclude(
+            writer, file_id, FileState.DUPLICATE, reason="same-message", digest=digest, evidence_id=same,
+            sentence="the same message was received before in other bytes; that reading stands",
+        )  # fmt: skip
+        return FileState.DUPLICATE
     evidence_id, case_id, content = _record(writer, evidence, digest, size)
     if evidence.series_uid or evidence.study_uid:
         series.arrive(writer, case_id, evidence, routed, look_after)
@@ -216,12 +222,24 @@ def accept(
     return state
 
 
+def _same_message(writer: Writer, evidence: Evidence) -> str | None:
+    """The input that is this message sent again: the same identifier and content, other bytes."""
+    if not evidence.uid or not evidence.content or evidence.reader == "dicom":
+        return None
+    patient = _identify(writer, evidence.identity)
+    return writer.connection.scalar(
+        select(EvidenceRow.id).where(
+            EvidenceRow.uid == evidence.uid, EvidenceRow.content == _content(writer.keys, evidence, patient)
+        )
+    )
+
+
 def _link(
     writer: Writer, evidence_id: str, case_id: str, kind: Kind, content: str | None
 ) -> Row[str, str, str] | None:
     """The earliest input with the same content, as (id, case_id, digest), linked to this one."""
-    if content is None:
-        return None
+    if content is None or kind not in (Kind.NOTE, Kind.IMAGE):
+        return None  # two people may well have the same values, or the same sequence
     first = writer.connection.execute(
         select(EvidenceRow.id, EvidenceRow.case_id, EvidenceRow.digest)
         .where(EvidenceRow.content == content, EvidenceRow.id != evidence_id)
@@ -248,9 +266,10 @@ def _record(writer: Writer, evidence: Evidence, digest: str, size: int) -> tuple
     if evidence.uid and writer.connection.scalar(
         select(func.count()).select_from(EvidenceRow).where(EvidenceRow.uid == evidence.uid)
     ):
+        name = "SOPInstanceUID" if evidence.reader == "dicom" else "message identifier"
         raise Rejected(
-            "conflict", "this SOPInstanceUID was received before with other bytes; the first one is kept",
-            "Find out which copy is right; if this one, give it a new SOPInstanceUID and send it again.",
+            "conflict", f"this {name} was received before with other bytes; the first one is kept",
+            f"Find out which copy is right; if this one, give it a new {name} and send it again.",
         )  # fmt: skip
     patient = _identify(writer, evidence.identity)
     if evidence.case_key:
@@ -263,9 +282,10 @@ def _record(writer: Writer, evidence: Evidence, digest: str, size: int) -> tuple
     content = _content(writer.keys, evidence, patient)
     writer.connection.execute(
         insert(EvidenceRow).values(
-            id=evidence_id, case_id=case_id, kind=evidence.kind, uid=evidence.uid or None, digest=digest,
-            bytes=size, study_uid=evidence.study_uid or None, series_uid=evidence.series_uid or None,
-            facts=dict(evidence.facts), content=content, received_at=writer.now,
+            id=evidence_id, case_id=case_id, kind=evidence.kind, format=evidence.reader,
+            uid=evidence.uid or None, digest=digest, bytes=size, study_uid=evidence.study_uid or None,
+            series_uid=evidence.series_uid or None, facts=dict(evidence.facts), content=content,
+            received_at=writer.now,
         )
     )  # fmt: skip
     writer.audit(
@@ -279,7 +299,7 @@ def _content(keys: Keys, evidence: Evidence, patient: str | None) -> str | None:
     a patient, one case's: two unknown people may both be told "no change"."""
     if not evidence.content:
         return None
-    whose = ("pixels",) if evidence.kind != Kind.NOTE else (
+    whose = ("pixels",) if evidence.kind is Kind.IMAGE else (
         "note", patient or "", "" if patient else evidence.case_key)  # fmt: skip
     return keys.pseudonym("s", *whose, evidence.content)
 

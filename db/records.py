@@ -97,6 +97,11 @@ class Evidence:
     format: str = ""  #: the reader module that read it; empty: `note` for a note, else `dicom`
     also: tuple[Kind, ...] = ()  #: further kinds that the same file can be given to models as
 
+    @property
+    def reader(self) -> str:
+        """The reader module that reads the archived bytes again."""
+        return self.format or ("note" if self.kind is Kind.NOTE else "dicom")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, text
 
+from db.jobs import Input
 from db.records import FileState, JobState, Whole
 from db.tables import Case, File, Job, Result, Series
 
@@ -221,13 +222,14 @@ def artifacts(connection: Connection, job_id: str) -> dict[str, str]:
     return {r["name"]: r["digest"] for r in rows}
 
 
-def inputs(connection: Connection, job_id: str) -> list[tuple[str, str]]:
-    """A job's inputs as (kind, digest), in order."""
+def inputs(connection: Connection, job_id: str) -> list[Input]:
+    """A job's inputs, in order."""
     rows = _rows(
-        connection, "SELECT e.kind, e.digest FROM job_inputs i JOIN evidence e ON e.id = i.evidence_id "
+        connection, "SELECT e.id AS evidence_id, e.kind, e.format, e.digest "
+        "FROM job_inputs i JOIN evidence e ON e.id = i.evidence_id "
         "WHERE i.job_id = :id ORDER BY i.position", id=job_id,
     )  # fmt: skip
-    return [(r["kind"], r["digest"]) for r in rows]
+    return [Input(**r) for r in rows]
 
 
 def audit_entries(

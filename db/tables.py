@@ -122,6 +122,7 @@ class Evidence(Base):
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     case_id: Mapped[str] = mapped_column(ForeignKey("cases.id"))
     kind: Mapped[str] = mapped_column(String(16))
+    format: Mapped[str] = mapped_column(String(16), server_default="")  #: its reader module
     uid: Mapped[str | None] = mapped_column(String(64))
     digest: Mapped[str] = mapped_column(String(64), unique=True)
     bytes: Mapped[int] = mapped_column(BigInteger)
@@ -258,6 +259,7 @@ class Job(Base):
     not_before: Mapped[datetime | None] = mapped_column(UtcDateTime)  #: a retry waits until then
     error: Mapped[str | None] = mapped_column(Text)  #: kind and place of the last failure, no message
     device: Mapped[str | None] = mapped_column(String(32))
+    backend: Mapped[str | None] = mapped_column(String(32))  #: what computed it: torch-fp32, ...
     seconds: Mapped[dict[str, float] | None] = mapped_column(JSON)  #: by stage
     revision_id: Mapped[str | None] = mapped_column(String(32))  #: the series revision it reads, if any
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -15,9 +15,8 @@ from db.records import FileState
 from db.settings import Settings
 from db.store import Writer
 from db.tables import File
-from ingest import identify, media, unpack
+from ingest import bundle, identify, media, unpack
 from ingest.media import Manifest
-from ingest.readers import note
 from ingest.unpack import Entry, Limits
 from ingest.watch import is_dropping
 
@@ -29,6 +28,8 @@ class Contents:
     files: tuple[Sighting, ...]  #: to be read; each lies at work/<file_id>
     dropped: tuple[Sighting, ...]  #: an operating system's droppings, left packed
     sidecars: dict[str, str] = field(default_factory=dict)  #: a note's file id -> its sidecar's
+    companions: dict[str, tuple[str, ...]] = field(default_factory=dict)  #: a header's id -> its signals'
+    what: str = "files"  #: `rows` of a table
     manifests: dict[str, tuple[str, Manifest]] = field(default_factory=dict)  #: file id -> (folder, manifest)
 
 
@@ -73,7 +74,44 @@ def opened(file_id: str, name: str, work: Path, keys: Keys, bounds: Limits) -> C
         files=tuple(sightings[e.index] for e in kept),
         dropped=tuple(sightings[e.index] for e in found if is_dropping(e.name)),
         sidecars={ids[note_]: ids[json] for note_, json in beside.items()}, manifests=told,
+        companions=_records(by_name, ids, work),
     )  # fmt: skip
+
+
+def taken_apart(file_id: str, name: str, work: Path, keys: Keys, rows: list[bytes]) -> Contents:
+    """A table's rows as files of their own beside it. Doing it again gives the same ids.
+
+    Raises Unavailable when the disk fails.
+    """
+    stem, seen = PurePosixPath(name).with_suffix(""), set[str]()
+    sightings = []
+    for n, row in enumerate(rows):
+        row_id = keys.pseudonym("z", file_id, f"row {n}").removeprefix("z-")
+        try:
+            (work / row_id).write_bytes(row)
+        except OSError as error:
+            raise Unavailable(f"taking a table apart: {error.strerror}; is the disk full?") from None
+        entry = Entry(index=n, name=f"row-{n + 1:06}.json", size=len(row))
+        sightings.append(_sighting(file_id, stem, entry, row_id, seen))
+    return Contents(files=tuple(sightings), dropped=(), what="rows")
+
+
+def _records(by_name: dict[str, Entry], ids: dict[int, str], work: Path) -> dict[str, tuple[str, ...]]:
+    """Each unpacked WFDB header with its signal files, which are laid beside it."""
+    found = {}
+    for name, entry in by_name.items():
+        if PurePosixPath(name).suffix.lower() != bundle.HEADER:
+            continue
+        header = ids[entry.index]
+        folder = PurePosixPath(name).parent
+        signals = [by_name.get((folder / s).as_posix()) for s in bundle.signals(work / header)]
+        there = [s for s in signals if s is not None]
+        if not there or len(there) < len(signals):
+            continue
+        for n, signal in enumerate(there):
+            (work / ids[signal.index]).rename(work / f"{header}{bundle.SIGNAL}{n}")
+        found[header] = tuple(ids[s.index] for s in there)
+    return found
 
 
 def _sighting(parent: str, stem: PurePosixPath, entry: Entry, file_id: str, seen: set[str]) -> Sighting:
@@ -90,12 +128,9 @@ def _sighting(parent: str, stem: PurePosixPath, entry: Entry, file_id: str, seen
 
 
 def _pairs(by_name: dict[str, Entry]) -> Iterator[tuple[Entry, Entry]]:
-    """Each note with the sidecar that lies beside it."""
+    """Each file with the sidecar that lies beside it."""
     for name, entry in by_name.items():
-        path = PurePosixPath(name)
-        if path.suffix.lower() not in note.SUFFIXES:
-            continue
-        for candidate in (f"{name}.json", path.with_suffix(".json").as_posix()):
+        for candidate in identify.sidecars(name):
             if candidate in by_name:
                 yield entry, by_name[candidate]
                 break

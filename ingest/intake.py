@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import cast
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
@@ -22,7 +21,7 @@ from db.logs import get, place
 from db.records import Evidence, FileState
 from db.settings import Settings
 from db.store import Store, Writer
-from ingest import contents, identify, media, quarantine, reading, routing, rules, unpack
+from ingest import bundle, contents, identify, joining, media, quarantine, reading, routing, rules, unpack
 from ingest.contents import Contents
 from ingest.readers import note
 from ingest.rulebook import RuleBook
@@ -43,6 +42,7 @@ class Claimed:
     work: Path
     sidecar_id: str | None = None  #: the ledger's id of the JSON that came with it
     parent_id: str | None = None  #: the ledger's id of the archive it was unpacked from
+    companions: tuple[str, ...] = ()  #: the ledger's ids of what is one input with it
     claimed_at: float = field(default_factory=time.perf_counter)
 
     @property
@@ -83,13 +83,23 @@ class Intake:
         self.rulebook = RuleBook(settings, store, cards)
         self._unpacked: list[Claimed] = []
 
-    def claim(self, file_id: str, name: str, sidecar: tuple[str, str] | None = None) -> Claimed | None:
+    def claim(
+        self,
+        file_id: str,
+        name: str,
+        sidecar: tuple[str, str] | None = None,
+        companions: tuple[str, ...] = (),
+    ) -> Claimed | None:
         """Renames a file (and its sidecar, as (id, name)) into the work area; None when it is gone.
 
+        companions: the ids of what is one input with it, and is gathered when it is read.
         Raises Misconfigured when the inbox does not let us.
         """
-        work = self.work / file_id
-        claimed = Claimed(id=file_id, name=name, work=work, sidecar_id=sidecar[0] if sidecar else None)
+        claimed = Claimed(
+            id=file_id, name=name, work=self.work / file_id, sidecar_id=sidecar[0] if sidecar else None,
+            companions=companions,
+        )  # fmt: skip
+        work = claimed.work
         with metrics.stage("claim"):
             try:
                 if sidecar is not None:
@@ -126,7 +136,7 @@ class Intake:
             if path.name.startswith(".") and time.time() - path.lstat().st_mtime > HALF_SECONDS:
                 path.unlink()  # half an archive's entry, from a stop long ago
                 continue
-            file_id = path.name.removesuffix(identify.SIDECAR)
+            file_id = path.name.partition(".")[0]  # of a sidecar, or a record's signals: what they are of
             with self.store.read() as connection:
                 state = ledger.state_of(connection, file_id)
             if state is FileState.QUARANTINED and path.name == file_id:
@@ -179,9 +189,10 @@ class Intake:
                 )  # fmt: skip
             if self._is_archive(file):
                 with metrics.stage("unpack"):
-                    return self._unpack(file, size)
-            with metrics.stage("read"):
-                evidence = self._evidence(file)
+                    found: Evidence | Contents = self._unpack(file)
+            else:
+                with metrics.stage("read"):
+                    found = self._evidence(file)
         except PermissionError:
             return self._refuse(
                 file,
@@ -201,24 +212,27 @@ class Intake:
                 "internal-error", f"a fault of wetread's own: {place(error)}", "Report it; release it later."
             )
             return self._refuse(file, size, fault)
+        if isinstance(found, Contents):
+            return Read(file=file, digest=sha256_of(file.work), size=size, contents=found)
         with metrics.stage("archive"):
             digest = self.archive.put(file.work)
-        decision = self._decide(evidence, file.name)
-        owed, unread = routing.owed(evidence, self.cards, decision)
+        decision = self._decide(found, file.name)
+        owed, unread = routing.owed(found, self.cards, decision)
         return Read(
-            file=file, digest=digest, size=size, evidence=evidence, owed=tuple(owed), unread=unread,
+            file=file, digest=digest, size=size, evidence=found, owed=tuple(owed), unread=unread,
             decision=decision,
         )  # fmt: skip
 
     def _claims(self, archive: Claimed, found: Contents) -> list[Claimed]:
         """An archive's files, which lie in the work area already, as claimed."""
         aside = {*found.sidecars.values(), *found.manifests}
+        aside.update(part for parts in found.companions.values() for part in parts)
         for file_id in found.manifests:
             (self.work / file_id).unlink(missing_ok=True)
         return [
             Claimed(
                 id=s.file_id, name=s.name, work=self.work / s.file_id, parent_id=archive.id,
-                sidecar_id=found.sidecars.get(s.file_id),
+                sidecar_id=found.sidecars.get(s.file_id), companions=found.companions.get(s.file_id, ()),
             )
             for s in found.files
             if s.file_id not in aside
@@ -228,15 +242,14 @@ class Intake:
         with file.work.open("rb") as opened:
             return unpack.claims(opened.read(4), PurePosixPath(file.name).suffix.lower())
 
-    def _unpack(self, file: Claimed, size: int) -> Read:
+    def _unpack(self, file: Claimed) -> Contents:
         """An archive's files, unpacked beside it. Raises Rejected with none of them left."""
         if file.parent_id is not None:
             raise Rejected(
                 "zip-nested", "an archive inside an archive, which is not unpacked", "Send it by itself."
             )
         bounds = contents.limits(self.settings, self.work)
-        found = contents.opened(file.id, file.name, self.work, self.store.keys, bounds)
-        return Read(file=file, digest=sha256_of(file.work), size=size, contents=found)
+        return contents.opened(file.id, file.name, self.work, self.store.keys, bounds)
 
     def _index(self, file: Claimed) -> str | None:
         """What a DICOMDIR says and how much of it is here; None when it cannot be read."""
@@ -274,10 +287,16 @@ class Intake:
             return None
         return in_force.decide(rules.subject(evidence, name, self.settings.site))
 
-    def _evidence(self, file: Claimed) -> Evidence:
+    def _evidence(self, file: Claimed) -> Evidence | Contents:
+        """What the file is; of a table of several people, its rows."""
         path = PurePosixPath(file.name)
-        found = identify.reader(file.work, path.suffix.lower())
-        if found is cast(identify.Reader, note):
+        suffix = path.suffix.lower()
+        if suffix == bundle.HEADER:
+            bundle.gather(file.work, self.inbox / path.parent)
+        reader = identify.name_of(file.work, suffix)
+        if reader == "table" and (rows := reading.rows(file.work)) is not None:
+            return contents.taken_apart(file.id, file.name, self.work, self.store.keys, rows)
+        if reader == "note":
             if file.work.stat().st_size > self.settings.note_max_bytes:
                 raise Rejected(
                     "too-large", f"a note of more than {self.settings.note_max_bytes} bytes",
@@ -287,7 +306,7 @@ class Intake:
                 file.work, sidecar=_sidecar(file.sidecar), parts=path.parts[:-1],
                 max_bytes=self.settings.note_max_bytes,
             )  # fmt: skip
-        return reading.read(file.work)
+        return reading.read(file.work, reader=reader, sidecar=_sidecar(file.sidecar), parts=path.parts[:-1])
 
     def _refuse(self, file: Claimed, size: int, why: Rejected, stage: str = "read") -> Read:
         place_ = self.settings.folder("quarantine") / file.id
@@ -308,7 +327,7 @@ class Intake:
         if read.contents is not None:
             won = ledger.conclude(
                 writer, read.file.id, FileState.DONE, reason="unpacked", digest=read.digest,
-                sentence=f"{len(read.contents.files)} files were unpacked from it",
+                sentence=f"its {len(read.contents.files)} {read.contents.what} are read by themselves",
             )  # fmt: skip
             if won:
                 contents.record(writer, read.contents)
@@ -333,6 +352,8 @@ class Intake:
                 if read.digest not in self.archive:  # retention removed it while we looked
                     self.archive.put(read.file.work)
                 _note_decision(writer, read)
+                if joining.owe(writer, read.evidence, read.digest, self.cards, read.decision):
+                    state = FileState.READY
         if refusal is not None:
             ledger.conclude(
                 writer, read.file.id, FileState.QUARANTINED, reason=refusal.code, sentence=refusal.sentence,
@@ -341,6 +362,8 @@ class Intake:
             state = FileState.QUARANTINED
         if read.file.sidecar_id is not None:
             ledger.conclude(writer, read.file.sidecar_id, FileState.IGNORED, reason="sidecar")
+        for companion in read.file.companions:
+            ledger.conclude(writer, companion, FileState.IGNORED, reason="companion")
         return state
 
     def _keep(self, file_id: str, work: Path) -> None:

@@ -1,27 +1,31 @@
-"""DICOM is parsed and decoded in a child process within bounds: a bomb costs itself alone.
+"""Inputs are parsed and decoded in a child process within bounds: a bomb costs itself alone.
 
 What the readers refuse they refuse by their own rules; the limits here are for what those rules overlook.
 """
 
 from __future__ import annotations
 
+import importlib
 import resource
+from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from db.errors import Rejected, Unavailable
+from db.jobs import Input
 from db.logs import get, place
 from db.records import Evidence, Identity, Kind
-from ingest import frames, identify
-from ingest.readers import dicom, note
+from ingest import carriage, frames, identify
+from ingest.readers import note
 from ingest.shelter import Answer, Died, Shelter, serve
-from models.payloads import Image, Payload
+from models.card import Needs
+from models.payloads import Payload, Table, Variants
 
 log = get("reading")
 SECONDS = 10.0  #: for one input; the largest films take one
+SERIES_SECONDS = 60.0  #: for a series; a thousand slices take some ten
 MEMORY = 512 * 2**20  #: bytes beyond the child's own, for what a file says of itself
 PIXEL_MEMORY = 4 * frames.DECODED_LIMIT  #: the same for its pixels: a frame and the copies it is worked on in
 
@@ -42,37 +46,83 @@ def missing(path: Path, suffix: str) -> str | None:
     return found
 
 
-def read(path: Path) -> Evidence:
-    """A DICOM file as Evidence.
+def read(
+    path: Path, *, reader: str = "dicom", sidecar: bytes | None = None, parts: Sequence[str] = ()
+) -> Evidence:
+    """A file as Evidence. reader: its reader's name; sidecar and parts: whose it is (ingest/whose.py).
 
     Raises Rejected (`too-costly` beyond the limits), Broken, Unavailable, OSError.
     """
-    found = _ask({"do": "read", "path": str(path)})[0]["evidence"]
+    question = {"do": "read", "path": str(path), "reader": reader, "parts": list(parts),
+                "sidecar": sidecar is not None}  # fmt: skip
+    found = _ask(question, sidecar or b"")[0]["evidence"]
     identity = found.pop("identity")
     kinds = {"kind": Kind(found["kind"]), "also": tuple(map(Kind, found["also"]))}
     return Evidence(**{**found, **kinds}, identity=identity and Identity(**identity))
 
 
-def payload(kind: str, data: bytes) -> Payload:
-    """Archived bytes as what a model is given. Raises Rejected, Broken, Unavailable."""
-    if kind == Kind.NOTE:
+def rows(path: Path) -> list[bytes] | None:
+    """A table of several people as one document each, None when it is one's. Raises as `read` does."""
+    header, data = _ask({"do": "rows", "path": str(path)})
+    sizes = header["sizes"]
+    return None if sizes is None else _cut(data, sizes)
+
+
+def payload(inputs: Sequence[tuple[Input, bytes]], needs: Needs) -> Payload:
+    """A job's inputs with their archived bytes, as what a model that needs so is given.
+
+    A series' instances become one volume; variants are joined to the table they came for.
+    Raises Rejected, Broken, Unavailable.
+    """
+    if needs.scope == "series":
+        return _series([data for _, data in inputs])
+    found = _one(*inputs[0], needs)
+    for source, data in inputs[1:]:
+        other = _one(source, data, needs.model_copy(update={"kind": source.kind}))
+        if not isinstance(found, Table) or not isinstance(other, Variants):
+            raise TypeError(f"{type(other).__name__} cannot be joined to {type(found).__name__}")
+        found = _joined(found, other)
+    return found
+
+
+def _one(source: Input, data: bytes, needs: Needs) -> Payload:
+    if source.format == "note":
         return note.payload(data)
-    header, pixels = _ask({"do": "payload"}, data)
-    fields = header["image"]
-    spacing = fields.pop("spacing_mm")
-    shape = fields.pop("shape")
-    return Image(
-        **fields,
-        spacing_mm=None if spacing is None else (spacing[0], spacing[1]),
-        pixels=np.frombuffer(pixels, dtype=np.float32).reshape(shape).copy(),
-    )
+    question = {"do": "payload", "reader": source.format, "kind": needs.kind}
+    return carriage.unpacked(*_ask(question, data))
 
 
-def _ask(question: dict[str, str], data: bytes = b"") -> Answer:
+def _series(instances: Sequence[bytes]) -> Payload:
+    question = {"do": "volume", "sizes": [len(i) for i in instances], "seconds": SERIES_SECONDS}
+    return carriage.unpacked(*_ask(question, b"".join(instances)))
+
+
+def _joined(table: Table, variants: Variants) -> Table:
+    """What the table itself says of a gene goes before what the variants give."""
+    from models.pharmacogenomics.genotype import diplotypes
+
+    called = {c.rsid: "/".join(_letters(c.alleles, (c.reference, *c.alternates)))
+              for c in variants.calls if c.rsid and c.passed and min(c.alleles, default=-1) >= 0}  # fmt: skip
+    return Table(values=table.values, genotype={**called, **diplotypes(variants), **table.genotype})
+
+
+def _letters(alleles: Sequence[int], letters: Sequence[str]) -> list[str]:
+    return [letters[a] for a in alleles]
+
+
+def _cut(data: bytes, sizes: Sequence[int]) -> list[bytes]:
+    ends = [0]
+    for size in sizes:
+        ends.append(ends[-1] + size)
+    return [data[a:b] for a, b in pairwise(ends)]
+
+
+def _ask(question: dict[str, Any], data: bytes = b"") -> Answer:
+    seconds = question.get("seconds", SECONDS)
     try:
-        header, answer = _child.ask(question, data)
+        header, answer = _child.ask(question, data, seconds)
     except Died as death:
-        limit = f"more than {SECONDS:.0f} seconds" if death.late else "the process that read it"
+        limit = f"more than {seconds:.0f} seconds" if death.late else "the process that read it"
         raise Rejected("too-costly", f"reading it took {limit}", _COSTLY) from None
     except (OSError, EOFError) as error:
         raise Unavailable(f"no process to read it in: {type(error).__name__}") from None
@@ -92,7 +142,7 @@ def _ask(question: dict[str, str], data: bytes = b"") -> Answer:
 def _answer(question: dict[str, Any], data: bytes) -> Answer:
     """Whatever befalls, an answer without a word of the patient's."""
     try:
-        _limit(PIXEL_MEMORY if question["do"] == "payload" else MEMORY)
+        _limit(PIXEL_MEMORY if question["do"] in ("payload", "volume") else MEMORY)
         return _DO[question["do"]](question, data)
     except Rejected as why:
         return {"rejected": [why.code, why.sentence, why.advice]}, b""
@@ -114,12 +164,12 @@ def _missing(question: dict[str, Any], _: bytes) -> Answer:
     return {"gap": identify.missing(Path(question["path"]), question["suffix"])}, b""
 
 
-def _read(question: dict[str, Any], _: bytes) -> Answer:
+def _read(question: dict[str, Any], data: bytes) -> Answer:
     """The file's facts; where it is both incomplete and wrong, the more telling reason."""
-    path = Path(question["path"])
-    lacking = dicom.whole(path)
+    path, reader = Path(question["path"]), identify.by_name(question["reader"])
+    lacking = reader.whole(path)
     try:
-        evidence = dicom.read(path)
+        evidence = reader.read(path, sidecar=data if question["sidecar"] else None, parts=question["parts"])
     except Rejected as why:
         if lacking is None or why.code == "no-pixels":
             raise
@@ -129,15 +179,26 @@ def _read(question: dict[str, Any], _: bytes) -> Answer:
     return {"evidence": asdict(evidence)}, b""
 
 
-def _payload(_: dict[str, Any], data: bytes) -> Answer:
-    image = dicom.payload(data)
-    fields = {name: value for name, value in vars(image).items() if name != "pixels"}
-    return {"image": {**fields, "shape": image.pixels.shape}}, image.pixels.tobytes()
+def _rows(question: dict[str, Any], _: bytes) -> Answer:
+    found = importlib.import_module("ingest.readers.table").split(Path(question["path"]))
+    return {"sizes": found and [len(row) for row in found]}, b"".join(found or ())
 
 
-_DO = {"missing": _missing, "read": _read, "payload": _payload}
+def _payload(question: dict[str, Any], data: bytes) -> Answer:
+    return carriage.packed(identify.by_name(question["reader"]).payload(data, Kind(question["kind"])))
+
+
+def _volume(question: dict[str, Any], data: bytes) -> Answer:
+    from ingest.volume import assemble
+
+    return carriage.packed(assemble(_cut(data, question["sizes"])))
+
+
+_DO = {"missing": _missing, "read": _read, "rows": _rows, "payload": _payload, "volume": _volume}
 
 if __name__ == "__main__":
     import pydicom.pixels  # noqa: F401 - what comes late would count against the first input
 
+    for name in identify.readers():
+        identify.by_name(name)
     serve(_answer, memory=PIXEL_MEMORY, seconds=SECONDS)

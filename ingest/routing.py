@@ -25,7 +25,7 @@ def owed(
     named = decision.models if decision else None
     wanted = [c for c in cards if reads(c, evidence) and (named is None or c.name in named)]
     if wanted:
-        return [_reading(c, lane) for c in wanted if c.needs.scope != "series"], None
+        return [reading(c, lane) for c in wanted if c.needs.scope != "series"], None
     if decision and named is not None and (not named or any(reads(c, evidence) for c in cards)):
         return [], f"by-rule: rule {decision.rule} gives it to no model that reads it"
     if evidence.kind is Kind.DOCUMENT:
@@ -43,7 +43,7 @@ def owed_by_series(
         if card.needs.scope != "series" or (routed.models is not None and card.name not in routed.models):
             continue
         if any(f.get("has_pixels") and (not wanted or f.get("modality") in wanted) for f in facts):
-            found.append(_reading(card, routed.lane or "routine"))
+            found.append(reading(card, routed.lane or "routine"))
     return found
 
 
@@ -53,18 +53,34 @@ def word(decision: Decision) -> Routed:
     return Routed(policy=policy, lane=decision.lane, models=decision.models)
 
 
-def _reading(card: ModelCard, lane: str) -> Owed:
+def reading(card: ModelCard, lane: str) -> Owed:
+    """A model's reading of an input, as it is owed."""
     return Owed(model=card.name, version=card.version, weights_sha256=card.weights_sha256, lane=lane)
 
 
 def reads(card: ModelCard, evidence: Evidence) -> bool:
-    """Does this model ask for inputs of this kind and modality?"""
-    if card.needs.kind != evidence.kind:
+    """Does this model ask for inputs of this kind, with what this one holds?"""
+    needs, facts = card.needs, evidence.facts
+    if needs.kind not in (evidence.kind, *evidence.also):
         return False
-    return not card.needs.modalities or evidence.facts.get("modality") in card.needs.modalities
+    if needs.modalities and facts.get("modality") not in needs.modalities:
+        return False
+    if needs.alphabet and facts.get("alphabet") != needs.alphabet:
+        return False
+    named = _listed(facts.get("genes"))
+    if needs.genes and named and not named & set(needs.genes):
+        return False
+    return _listed(facts.get("features")) >= set(needs.features)
+
+
+def _listed(fact: object) -> set[str]:
+    """The names of a fact that lists some, with commas between."""
+    return set(fact.split(",")) - {""} if isinstance(fact, str) else set()
 
 
 def _words(evidence: Evidence) -> str:
+    if evidence.kind is Kind.TABLE:
+        return "tables with only these features"
     if evidence.kind is not Kind.IMAGE:
         return f"{evidence.kind}s"
     modality = str(evidence.facts.get("modality") or "")

@@ -20,15 +20,15 @@ from db.logs import get, place
 from db.records import FileState
 from db.settings import Settings
 from db.store import Store
-from ingest import identify, media, reading
+from ingest import bundle, identify, media, reading
 from ingest.assembly import Assembly
 from ingest.beside import Beside, Fate
 from ingest.dispatch import Dispatch
-from ingest.intake import Claimed, Intake
+from ingest.intake import SIDECAR_BYTES, Claimed, Intake
 from ingest.mounts import watching
 from ingest.pressure import Pressure
-from ingest.readers import note
 from ingest.watch import Events, Inbox, Settled
+from ingest.whose import is_owner_alone
 
 log = get("ingest")
 BATCHES = 16  # taken in one turn at most, so that the loop goes on to say that it lives
@@ -178,10 +178,12 @@ class Ingest:
         if self._stands_beside(item, file_id) or (item.regular and not self._is_complete(item, now)):
             return None
         sidecar = self._sidecar_of(item.name)
-        if sidecar is not None and not self.inbox.rested(sidecar[1], now):  # it is still being written
+        parts = self._parts_of(item)
+        beside = [*parts, *([sidecar[1]] if sidecar else [])]
+        if not all(self.inbox.rested(name, now) for name in beside):  # it is still being written
             return None
         try:
-            claimed = self.intake.claim(file_id, item.name, sidecar)
+            claimed = self.intake.claim(file_id, item.name, sidecar, tuple(parts.values()))
         except Misconfigured as error:
             log.error("cannot_claim", file=file_id, reason=str(error))
             self.inbox.postpone(item.name, now + self.settings.truncated_after_seconds)
@@ -189,7 +191,7 @@ class Ingest:
         if claimed is None:
             return None  # gone, or another ingest's: the next look at the inbox tells
         metrics.stage_seconds.labels("settle", "").observe(item.quiet_seconds)
-        for name in (item.name, sidecar[1] if sidecar else item.name):
+        for name in (item.name, *beside):
             self.inbox.forget(name)
             self.ids.pop(name, None)
         return claimed
@@ -210,11 +212,14 @@ class Ingest:
     def _is_complete(self, item: Settled, now: float) -> bool:
         """Has the file reached its declared end, or stopped growing for good?"""
         suffix = PurePosixPath(item.name).suffix.lower()
-        if suffix == ".json" and item.quiet_seconds < ORPHAN_JSON_SECONDS:
+        if suffix == ".json" and item.quiet_seconds < ORPHAN_JSON_SECONDS and self._speaks_of_another(item):
             self.inbox.postpone(item.name, now + 1.0)
             return False
         if item.quiet_seconds >= self.settings.truncated_after_seconds:
             return True
+        if bundle.is_part(suffix) or (suffix == bundle.HEADER and not self._has_signals(item)):
+            self.inbox.postpone(item.name, now + max(1.0, self.settings.settle_seconds))
+            return False
         if media.is_index(item.name) and self.intake.lacks(item.name):  # it may have come before its files
             self.inbox.postpone(item.name, now + max(INDEX_SECONDS, self.settings.settle_seconds))
             return False
@@ -223,12 +228,29 @@ class Ingest:
         self.inbox.postpone(item.name, now + max(1.0, self.settings.settle_seconds))
         return False
 
+    def _speaks_of_another(self, item: Settled) -> bool:
+        """Does this JSON only say whose another file is, which may be still to come?"""
+        if item.size > SIDECAR_BYTES:
+            return False
+        try:
+            return is_owner_alone((self.inbox.root / item.name).read_bytes())
+        except OSError:
+            return False
+
+    def _has_signals(self, item: Settled) -> bool:
+        """Are the signal files that a WFDB header names there?"""
+        return bundle.companions(self.inbox.root, item.name, self.inbox.files)[1]
+
+    def _parts_of(self, item: Settled) -> dict[str, str]:
+        """The files that are one input with this one, name -> id; none while one of them lacks."""
+        if PurePosixPath(item.name).suffix.lower() != bundle.HEADER:
+            return {}
+        names, there = bundle.companions(self.inbox.root, item.name, self.inbox.files)
+        return {name: self.ids[name] for name in names if name in self.ids} if there else {}
+
     def _sidecar_of(self, name: str) -> tuple[str, str] | None:
-        """The JSON that belongs to a note, as (id, name)."""
-        path = PurePosixPath(name)
-        if path.suffix.lower() not in note.SUFFIXES:
-            return None
-        for candidate in (f"{name}.json", str(path.with_suffix(".json"))):
+        """The JSON that says whose a file is, as (id, name)."""
+        for candidate in identify.sidecars(name):
             if candidate in self.inbox.files and candidate in self.ids:
                 return self.ids[candidate], candidate
         return None

@@ -50,16 +50,20 @@ class Shelter:
         self._lock = threading.Lock()
         atexit.register(self.stop)
 
-    def ask(self, header: Mapping[str, Any], data: bytes = b"") -> Answer:
-        """The child's answer. Raises Died when it gave none, OSError when none could be started."""
+    def ask(self, header: Mapping[str, Any], data: bytes = b"", seconds: float | None = None) -> Answer:
+        """The child's answer. Raises Died when it gave none, OSError when none could be started.
+
+        seconds: to wait for it, where that is not the usual time.
+        """
+        limit = seconds or self._seconds
         with self._lock:
             process = self._running()
             start = time.monotonic()
             try:
-                _send(process.stdin, header, data)
-                return _receive(process.stdout, self._seconds)
+                _send(process.stdin, {**header, "seconds": limit}, data)
+                return _receive(process.stdout, limit)
             except (OSError, EOFError, ValueError):
-                late = time.monotonic() - start >= self._seconds
+                late = time.monotonic() - start >= limit
                 self.stop()
                 raise Died(late=late) from None
 
@@ -111,7 +115,8 @@ def serve(answer: Callable[[dict[str, Any], bytes], Answer], *, memory: int, sec
             header, data = _receive(sys.stdin.buffer, None)
         except EOFError:
             return
-        signal.setitimer(signal.ITIMER_REAL, seconds + 5)  # SIGALRM ends us where nobody else does
+        # SIGALRM ends us where nobody else does
+        signal.setitimer(signal.ITIMER_REAL, header.pop("seconds", seconds) + 5)
         _send(out, *answer(header, data))
         signal.setitimer(signal.ITIMER_REAL, 0)
 

@@ -69,6 +69,15 @@ def whose(sidecar: bytes | None, header: Mapping[str, str], parts: Sequence[str]
     )
 
 
+def is_owner_alone(data: bytes) -> bool:
+    """Does this JSON say whose a file is and nothing else? Then it waits for the file that it speaks of."""
+    try:
+        entries = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(entries, dict) and bool(entries) and all(plain(str(k)) in KEYS for k in entries)
+
+
 def plain(key: str) -> str:
     """`PatientID`, `patient_id` and `Patient ID` alike."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])|[ _-]+", "-", key.strip()).lower()

@@ -141,19 +141,17 @@ class Diagnoser:
             for job in claimed:
                 self._give_back(job, f"Misconfigured: {error}", final=True)
             return
-        readings = [r for job in claimed if (r := self._decode(job)) is not None]
+        readings = [r for job in claimed if (r := self._decode(model, job)) is not None]
         self._forward(model, [r for r in readings if r.payload is not None])
         self._commit([r for r in readings if r.diagnosis is not None])
 
-    def _decode(self, job: Claimed) -> Reading | None:
+    def _decode(self, model: Model, job: Claimed) -> Reading | None:
         """The job's payload; an input whose pixels cannot be decoded is concluded as an abstention."""
         reading = Reading(job)
-        source = job.inputs[0]
         with _timed(reading, "decode"):
             try:
-                if len(job.inputs) > 1:  # one slice of a series must never pass for the whole of it
-                    raise Rejected("series-payload", "there is no payload of a whole series yet")
-                reading.payload = shielded.payload(source.kind, self.archive.get(source.digest))
+                inputs = [(source, self.archive.get(source.digest)) for source in job.inputs]
+                reading.payload = shielded.payload(inputs, model.card.needs)
             except Rejected as why:
                 reading.diagnosis = Diagnosis.abstain(why.code, why.sentence)
             except Unavailable as error:

@@ -132,10 +132,13 @@ def test_row_15_bombs(world: World, seen: Seen, bomb: Callable[[], bytes]) -> No
 @short
 def test_row_15_pixels_that_ask_for_8_gib_are_never_decoded() -> None:
     from db.errors import Rejected
+    from db.jobs import Input
     from ingest import reading
+    from models.card import Needs
 
+    film = Input(evidence_id="", kind="image", format="dicom", digest="")
     with pytest.raises(Rejected, match="too-large"):
-        reading.payload("image", rle_65535())
+        reading.payload([(film, rle_65535())], Needs(kind="image", scope="instance"))
 
 
 # ── row 16 ────────────────────────────────────────────────────────────────────────────────────────

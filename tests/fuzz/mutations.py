@@ -17,6 +17,7 @@ from builders import SYNTAXES, dicom_bytes, note_bytes, report_dicom
 from db.errors import Rejected
 from db.records import Evidence
 from ingest import identify
+from ingest.foreign import foreign
 from ingest.readers import dicom, note
 from models.payloads import Image, Note
 
@@ -139,7 +140,7 @@ def outcomes(path: Path, original: Original, data: bytes) -> Iterator[str]:
     gap = identify.missing(path, suffix)
     if gap is not None and any(word in gap for word in original.words):
         raise Leak("gap")
-    _, code = _refusal(lambda: identify.reader(path, suffix), original.words)
+    _, code = _refusal(lambda: identify.name_of(path, suffix), original.words)
     yield f"identify {code}"
     dicom.whole(path)
     found, code = _refusal(lambda: dicom.read(path), original.words)
@@ -156,7 +157,7 @@ def outcomes(path: Path, original: Original, data: bytes) -> Iterator[str]:
         assert np.isfinite(shown.pixels).all()
         assert shown.pixels.min() >= 0
         assert shown.pixels.max() <= 1
-    note.foreign(data[:4096], suffix)
+    foreign(data[:4096], suffix)
     sidecar = data[:300] if data[:1] in b"{[" else None
     found, code = _refusal(lambda: note.read(path, sidecar=sidecar, parts=["patient=7"]), original.words)
     yield f"note.read {code}"

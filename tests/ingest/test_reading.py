@@ -14,8 +14,11 @@ import pytest
 
 from builders import SYNTAXES, dicom_bytes
 from db.errors import Rejected
+from db.jobs import Input
 from ingest import reading
 from ingest.readers import dicom
+from models.card import Needs
+from models.payloads import Image
 
 
 @pytest.fixture(autouse=True)
@@ -31,11 +34,19 @@ def test_the_child_says_what_the_reader_says(tmp_path: Path, syntax: str) -> Non
     path.write_bytes(film)
     assert reading.read(path) == dicom.read(path)
     assert reading.missing(path, ".dcm") is None
-    ours, theirs = reading.payload("image", film), dicom.payload(film)
+    ours, theirs = image(film), dicom.payload(film)
     np.testing.assert_array_equal(ours.pixels, theirs.pixels)
     assert {k: v for k, v in vars(ours).items() if k != "pixels"} == {
         k: v for k, v in vars(theirs).items() if k != "pixels"
     }
+
+
+def image(data: bytes) -> Image:
+    """The picture of a DICOM object, as a model that reads pictures is given it."""
+    source = Input(evidence_id="", kind="image", format="dicom", digest="")
+    found = reading.payload([(source, data)], Needs(kind="image", scope="instance"))
+    assert isinstance(found, Image)
+    return found
 
 
 def test_a_half_written_film_is_said_to_lack_its_end(tmp_path: Path) -> None:
@@ -86,10 +97,10 @@ def test_an_input_that_takes_too_long_is_refused(tmp_path: Path, monkeypatch: py
 def test_more_memory_than_allowed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     film = dicom_bytes(bits=16, pixels=np.zeros((11_000, 11_000), np.uint16))  # within the frame's own limit
     with pytest.raises(Rejected, match="too-costly"):
-        reading.payload("image", film)
-    assert reading.payload("image", dicom_bytes()).frames == 1
+        image(film)
+    assert image(dicom_bytes()).frames == 1
 
 
 def test_a_film_of_26_megapixels_is_read() -> None:
     film = dicom_bytes(bits=16, pixels=np.zeros((5120, 5120), np.uint16), WindowCenter=1, WindowWidth=2)
-    assert reading.payload("image", film).pixels.shape == (5120, 5120)
+    assert image(film).pixels.shape == (5120, 5120)
