@@ -35,3 +35,14 @@ def millivolts_each(unit: str, said: str) -> float:
 def named(leads: list[str]) -> tuple[str, ...]:
     """Those without a name are called by their place."""
     return tuple(name or f"lead {place}" for place, name in enumerate(leads, 1))
+
+
+def facts(rate_hz: float, leads: tuple[str, ...], samples: int) -> dict[str, str | int | float | bool | None]:
+    """What is recorded of an ECG, whatever format it came in."""
+    return {
+        "rate_hz": rate_hz,
+        "leads": len(leads),
+        "lead_names": ", ".join(leads),
+        "samples": samples,
+        "seconds": round(samples / rate_hz, 3),
+    }

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal, overload
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -24,13 +24,13 @@ from pydicom.uid import (
 
 from db.errors import Rejected
 from db.records import Evidence, Identity, Kind
-from ingest import frames
+from ingest import frames, waveform
 from ingest.elements import code_string, code_strings, first_item, integer, numbers, spacing_mm, text, value
 from ingest.quiet import quiet
 from ingest.standard import DICOMDIR, plausible, uid_name
 from ingest.streams import too_large
 from ingest.structure import PIXELS, Structure, opened, walk
-from models.payloads import Image
+from models.payloads import Image, Recording
 
 SUFFIXES = frozenset((".dcm", ".dicom", ".dic", ".ima"))  #: what a file that should be DICOM is named
 
@@ -51,6 +51,8 @@ def _tags(*keywords: str) -> frozenset[int]:
     """The tags of these elements, and of the character set that their text is in."""
     return frozenset(tag for word in (*keywords, "SpecificCharacterSet") if (tag := tag_for_keyword(word)))
 
+
+_BULK = PIXELS | {waveform.SEQUENCE}  # found, and left where they are until they are asked for
 
 # Nothing else is ever parsed: pydicom takes 40 microseconds for each item of each sequence it meets.
 _FACT_TAGS = _tags(
@@ -107,12 +109,13 @@ def read(path: Path, *, sidecar: bytes | None = None, parts: Sequence[str] = ())
     sidecar, parts: not asked; a DICOM object says itself whose it is.
 
     Raises Rejected (`not-dicom`, `truncated`, `no-sop-instance-uid`, `bad-uid`, `no-pixels`,
-    `dicomdir`, `malformed`, `too-large`, `unsupported-transfer-syntax`) and OSError.
+    `dicomdir`, `malformed`, `too-large`, `unsupported-transfer-syntax`; of an ECG also as
+    `waveform.recording`) and OSError.
     """
     with path.open("rb") as file:
         if not claims(file.read(4096), path.suffix.lower()):
             raise Rejected("not-dicom", "the file does not begin like a DICOM file", "Export it as DICOM.")
-        structure = walk(file, _FACT_TAGS | PIXELS)
+        structure = walk(file, _FACT_TAGS | _BULK)
         if structure.fault:
             raise structure.fault
         if structure.sop_class == DICOMDIR:
@@ -120,7 +123,10 @@ def read(path: Path, *, sidecar: bytes | None = None, parts: Sequence[str] = ())
         _refuse_incomplete(structure)
         with _guarded("the data set could not be parsed"):
             source = opened(file, structure)
-            ds, _ = _parse(source, structure, without=PIXELS)
+            ds, _ = _parse(source, structure, without=_BULK)
+            if waveform.is_recording(structure):
+                found = waveform.recording(source, structure)
+                return waveform.recorded(_evidence(ds, structure), found)
             return replace(_evidence(ds, structure), content=_content(source, ds, structure))
 
 
@@ -143,17 +149,26 @@ def referenced(path: Path) -> list[str]:
     return ["/".join(parts) for parts in paths if parts and all(_FILE_ID.fullmatch(p) for p in parts)]
 
 
-def payload(data: bytes, kind: Kind = Kind.IMAGE) -> Image:
-    """The middle frame as it would be displayed (see models.payloads.Image).
+@overload
+def payload(data: bytes, kind: Literal[Kind.IMAGE] = Kind.IMAGE) -> Image: ...
+@overload
+def payload(data: bytes, kind: Kind) -> Image | Recording: ...
+def payload(data: bytes, kind: Kind = Kind.IMAGE) -> Image | Recording:
+    """The middle frame as it would be displayed, or an ECG's leads in mV when `kind` is a recording.
 
     Raises Rejected (`truncated`, `no-pixels`, `malformed`, `too-large`, `undecodable`,
-    `unsupported-transfer-syntax`).
+    `unsupported-transfer-syntax`; of an ECG as `waveform.recording`).
     """
     file = BytesIO(data)
-    structure = walk(file, _IMAGE_TAGS)
+    structure = walk(file, _BULK if kind == Kind.RECORDING else _IMAGE_TAGS)
     if structure.fault:
         raise structure.fault
     _refuse_incomplete(structure)
+    if kind == Kind.RECORDING:
+        if not waveform.is_recording(structure):
+            raise Rejected("no-leads", "the object is no ECG", "It is kept; there is no recording to read.")
+        with _guarded("the waveform could not be understood"):
+            return waveform.recording(opened(file, structure), structure)
     if not structure.pixels:
         raise Rejected("no-pixels", "the object has no pixel data", "It is kept; there is no image to read.")
     frames.require_decoder(structure.transfer_syntax)

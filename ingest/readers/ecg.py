@@ -12,6 +12,7 @@ from typing import BinaryIO
 from db.errors import Rejected
 from db.records import Evidence, Kind
 from ingest import signals
+from ingest.leads import facts as recording_facts
 from ingest.signals import Header
 from ingest.whose import whose
 from models.payloads import Recording
@@ -103,11 +104,7 @@ def read(path: Path, *, sidecar: bytes | None = None, parts: Sequence[str] = ())
         content=_content(header, files),
         format="ecg",
         facts={
-            "rate_hz": header.rate_hz,
-            "leads": len(leads),
-            "lead_names": ", ".join(leads),
-            "samples": samples,
-            "seconds": round(samples / header.rate_hz, 3),
+            **recording_facts(header.rate_hz, leads, samples),
             "other_signals": len(header.signals) - len(leads),
         },
     )

@@ -55,7 +55,7 @@ def endings(folder: Path) -> dict[Path, tuple[str, Image | None]]:
 def test_every_file_ends_read_or_refused(folder: Path) -> None:
     counts = Counter(end for end, _ in endings(folder).values())
     assert counts.total() == len(endings(folder))
-    assert set(counts) <= {"image", "document", *CODES}
+    assert set(counts) <= {"image", "document", "recording", *CODES}
     assert counts["image"] >= 90
     assert counts["malformed"] == 0  # nothing here is so broken that no better reason is known
 
