@@ -74,12 +74,11 @@ def read(folder: Path) -> tuple[Floats, Labels]:
     return np.concatenate(tables), np.concatenate(classes)
 
 
-def splits(labels: Labels, folds: int, seed: int = 0) -> list[tuple[Labels, Labels]]:
+def splits(labels: Labels, folds: int, seed: int = 0) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """(training rows, other rows) of each fold, the classes spread evenly."""
-    from sklearn.model_selection import StratifiedKFold
+    from models.training import splits as kit
 
-    cut = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    return list(cut.split(np.zeros(len(labels)), labels))
+    return kit.pairs(kit.folds(labels, None, folds, seed))
 
 
 def centred(weights: Sequence[float] | Floats) -> Floats:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from models.evaluation import bootstrap
+from models.evaluation import Interval, bootstrap
 from models.tumour_expression import centroids
 from models.tumour_expression.data import GENES, Floats, Labels
 
@@ -23,6 +23,15 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     middle = (part + z * z / (2 * count)) / (1 + z * z / count)
     half = z * np.sqrt(part * (1 - part) / count + z * z / (4 * count**2)) / (1 + z * z / count)
     return float(middle - half), float(min(1.0, middle + half))
+
+
+def interval(truth: Labels, guess: Labels) -> Interval:
+    """Accuracy with its 95 % interval: the bootstrap's, or Wilson's where that has no spread."""
+    figure = bootstrap(accuracy, truth, guess)
+    if figure["low"] == figure["high"]:
+        low, high = wilson(int((truth == guess).sum()), len(truth))
+        return {"value": figure["value"], "low": round(low, 4), "high": round(high, 4)}
+    return figure
 
 
 def out_of_fold(table: Floats, labels: Labels, folds: int, seed: int = 0) -> tuple[Floats, Floats]:
@@ -55,13 +64,9 @@ def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> di
     assert isinstance(served, TumourExpression)  # noqa: S101 - the registry opens the family it was asked for
     scores = out_of_fold(table, labels, folds)[0] if folds else served.centroids.scores(table)
     samples = [Expression(genes=GENES, values=row.astype(np.float32)) for row in table]
-    figure = bootstrap(accuracy, labels, scores.argmax(1))
-    if figure["low"] == figure["high"]:
-        low, high = wilson(int((scores.argmax(1) == labels).sum()), len(labels))
-        figure = {"value": figure["value"], "low": round(low, 4), "high": round(high, 4)}
     silent = [diagnosis.abstained for diagnosis in served.examine(samples)]
     return {
-        "accuracy": figure,
+        "accuracy": interval(labels, scores.argmax(1)),
         "n": len(labels),
         "abstained": round(float(np.mean(silent)), 4),
         "note": "abstained samples are counted by their likeliest tumour; abstained is the served model's",
