@@ -1,4 +1,4 @@
-"""Training volumes from NIfTI: images and labels in the training frame, standardised."""
+"""Training volumes from NIfTI: images and labels in the training frame."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from db.errors import Rejected
+from models.payloads import Volume
 
 CLIP = (0.5, 99.5)  #: percentiles; file maxima run from 4 to 1.7 million
 
@@ -19,9 +20,14 @@ class Labelled:
     """One volume in the training frame: indices grow to the right, the front and the head (RAS)."""
 
     name: str
-    image: NDArray[np.float32]  #: (left to right, back to front, foot to head), standardised
+    image: NDArray[np.float32]  #: (left to right, back to front, foot to head), as the file has it
     label: NDArray[np.uint8]  #: 0 background, 1 anterior, 2 posterior
     spacing_mm: tuple[float, float, float]
+
+    def payload(self) -> Volume:
+        """The volume as service is given it."""
+        affine = np.diag([-self.spacing_mm[0], -self.spacing_mm[1], self.spacing_mm[2], 1.0])
+        return Volume(voxels=self.image, affine=affine, modality="MR", spacing_mm=self.spacing_mm)
 
 
 def standardise(image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -58,7 +64,7 @@ def read(folder: Path) -> list[Labelled]:
         found.append(
             Labelled(
                 name=path.name.split(".")[0],
-                image=standardise(np.asarray(image.dataobj, np.float32)),
+                image=np.asarray(image.dataobj, np.float32),
                 label=np.asarray(label.dataobj).astype(np.uint8),
                 spacing_mm=(float(zooms[0]), float(zooms[1]), float(zooms[2])),
             )

@@ -14,7 +14,7 @@ from db.errors import Abstained
 from models.payloads import Volume
 
 SPACING_MM = (0.8, 1.25)  #: of all three axes; training volumes have 1 mm and were scaled by .85 to 1.2
-EXTENT_MM = (25.0, 70.0)  #: likewise; training volumes reach from 24 to 59 mm
+EXTENT_MM = (24.0, 70.0)  #: likewise; training volumes reach from 24 to 59 mm
 LEAN_DEGREES = 25.0  #: by how much an axis may lie off the patient's; in training 15
 NEAR = 0.02  #: a spacing this close to 1 mm is left as it is
 
@@ -35,7 +35,7 @@ def refuse(volume: Volume) -> None:
     ):
         raise Abstained(
             "not-cropped-hippocampus",
-            f"a crop of 25 to 70 mm a side at 0.8 to 1.25 mm was expected, got {_by(extents)} mm "
+            f"a crop of 24 to 70 mm a side at 0.8 to 1.25 mm was expected, got {_by(extents)} mm "
             f"at {_by(volume.spacing_mm)} mm",
         )
     if not np.isfinite(volume.voxels).all() or np.ptp(volume.voxels) == 0:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from db.errors import Abstained
@@ -16,7 +15,7 @@ from models.card import ModelCard
 from models.hippocampus_mr import frame
 from models.hippocampus_mr.mask import MASK, areas, nifti
 from models.hippocampus_mr.network import unpack
-from models.hippocampus_mr.segment import Segmented, segment
+from models.hippocampus_mr.segment import Outline, outline
 from models.payloads import Payload, Volume
 
 # No terminology that we know of names the volume of a part; the whole is the structure's own code.
@@ -61,20 +60,16 @@ class HippocampusMr:
             return Diagnosis.abstain(refusal.code, refusal.sentence)
 
     def _read(self, volume: Volume) -> Diagnosis:
-        upright = frame.Upright.of(volume)
-        found = segment(self.network, upright.image(volume.voxels), self.device)
+        found = outline(self.network, volume, self.device)
         if found.sureness < self.card.threshold("expected_dice"):
             raise Abstained(
                 "no-hippocampus",
                 f"no hippocampus was outlined with any certainty (expected Dice {found.sureness:.2f})",
             )
-        shares = upright.shares(found.shares)
-        mask = upright.own(shares.argmax(0).astype(np.uint8))
-        doubt = upright.own(1 - shares.max(0))
-        findings = [
-            self._finding(name, code, labels, volume, mask, doubt, found) for name, code, labels in PARTS
-        ]
-        return Diagnosis(findings=tuple(findings), artifacts={MASK: nifti(mask, volume.affine)})
+        findings = [self._finding(name, code, labels, volume, found) for name, code, labels in PARTS]
+        if all(finding.abstained for finding in findings):
+            raise Abstained("implausible-volume", "no part has a size that was ever met in training")
+        return Diagnosis(findings=tuple(findings), artifacts={MASK: nifti(found.mask, volume.affine)})
 
     def _finding(
         self,
@@ -82,11 +77,9 @@ class HippocampusMr:
         code: Code,
         labels: tuple[int, ...],
         volume: Volume,
-        mask: NDArray[np.uint8],
-        doubt: NDArray[np.float32],
-        found: Segmented,
+        found: Outline,
     ) -> Finding:
-        inside = np.isin(mask, labels)
+        inside = np.isin(found.mask, labels)
         voxel = float(abs(np.linalg.det(volume.affine[:3, :3])))
         value, limits = round(float(inside.sum()) * voxel, 1), self.limits[name]
         low, high = limits["plausible_mm3"]
@@ -104,7 +97,7 @@ class HippocampusMr:
             "interval_mm3": [round(value * (1 - spread), 1), round(value * (1 + spread), 1)],
             "plausible_mm3": [low, high],
             "slices": areas(inside, volume),
-            "doubtful_voxels": int((inside & (doubt > 0.3)).sum()),
+            "doubtful_voxels": int((inside & (found.doubt > 0.3)).sum()),
             "expected_dice": round(found.sureness, 4),
             "mirrored": found.mirrored,
             "expected_dice_other_way": round(found.other, 4),

@@ -1,4 +1,4 @@
-"""One upright volume through the network, both as it is and mirrored; the surer of the two is the answer."""
+"""One volume through the network, both as it is and mirrored; the surer of the two is the answer."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from numpy.typing import NDArray
 from torch import nn
 
 from models.hippocampus_mr.data import standardise
+from models.hippocampus_mr.frame import Upright
 from models.hippocampus_mr.network import shares
+from models.payloads import Volume
 
 Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Segmented:
-    """What the network says of one volume, in the training frame."""
+class Outline:
+    """What the network says of one volume, on the volume's own grid."""
 
-    shares: Array  #: (3, ...): background, anterior, posterior; they add up to 1
+    mask: NDArray[np.uint8]  #: 0 background, 1 anterior, 2 posterior
+    doubt: Array  #: 1 less the share of the class answered
     mirrored: bool  #: the mirror image was the surer: the crop is of the side that was not trained on
-    sureness: float  #: the Dice that the shares themselves expect, of the answer given
+    sureness: float  #: the Dice that the network itself expects of the answer given
     other: float  #: the same of the answer not given
 
 
@@ -40,24 +43,31 @@ def expected_dice(found: Array) -> float:
     return float(np.mean(values))
 
 
-def segment(network: nn.Module, image: Array, device: str) -> Segmented:
-    """Both ways through the network. image: (left to right, back to front, foot to head) at 1 mm, as read.
+def both_ways(network: nn.Module, image: Array, device: str) -> tuple[Array, Array]:
+    """Class shares (3, ...) of an image in the training frame at 1 mm: as it is, and by its mirror image.
 
     The training volumes are of one side only, and a network that never met the other does worse there
     (card): one of the two ways always shows it the side that it knows.
     """
     seen = torch.from_numpy(standardise(image)).to(device)
     with torch.inference_mode():
-        both = shares(network, torch.stack([seen, seen.flip(0)])[:, None])
-        both[1] = both[1].flip(1)
-    answers = both.cpu().numpy()
-    if not np.isfinite(answers).all():
+        plain, turned = shares(network, torch.stack([seen, seen.flip(0)])[:, None])
+    answers = plain.cpu().numpy(), turned.flip(1).cpu().numpy()
+    if not all(np.isfinite(a).all() for a in answers):
         raise FloatingPointError("the network returned a number that is not finite")
+    return answers
+
+
+def outline(network: nn.Module, volume: Volume, device: str) -> Outline:
+    """The surer way's answer. Raises FloatingPointError when an answer is not finite."""
+    upright = Upright.of(volume)
+    answers = both_ways(network, upright.image(volume.voxels), device)
     plain, turned = (expected_dice(a) for a in answers)
-    mirrored = turned > plain
-    return Segmented(
-        shares=answers[int(mirrored)],
-        mirrored=mirrored,
+    found = upright.shares(answers[int(turned > plain)])
+    return Outline(
+        mask=upright.own(found.argmax(0).astype(np.uint8)),
+        doubt=upright.own(1 - found.max(0)),
+        mirrored=turned > plain,
         sureness=max(plain, turned),
         other=min(plain, turned),
     )

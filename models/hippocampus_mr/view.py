@@ -43,7 +43,7 @@ def _line(finding: Finding) -> str:
     if finding.value is None:
         return f"{finding.site}: {finding.reason}"
     low, high = cast(Sequence[float], told["interval_mm3"])
-    return f"{finding.site}: {finding.value:.0f} mm³ ({low:.0f} to {high:.0f})"
+    return f"{finding.site}: {finding.value:.0f} mm3 ({low:.0f} to {high:.0f})"
 
 
 def chosen(mask: Mask) -> list[int]:
