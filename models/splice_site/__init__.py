@@ -27,7 +27,7 @@ def load(card: ModelCard, device: str) -> Model:
 
 def example() -> Payload:
     """Invented windows: a donor, an acceptor and neither, and a longer record that holds both."""
-    lines = (HERE / "example" / "windows.fa").read_text("utf-8").split(">")[1:]
+    lines = (HERE / "example" / "windows.txt").read_text("utf-8").split(">")[1:]
     records = tuple("".join(part.splitlines()[1:]) for part in lines)
     return Sequences(records=records, alphabet="dna")
 
