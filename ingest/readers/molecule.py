@@ -33,7 +33,7 @@ def claims(head: bytes, suffix: str) -> bool:
     """Whether the first line names a column `smiles` among others, or text is named as a list of SMILES."""
     if b"\0" in head or foreign(head, "") is not None:
         return False
-    return suffix in SUFFIXES or len(_heading(head.decode("utf-8", "replace"))[0]) > 1
+    return suffix in SUFFIXES or _is_table(head.decode("utf-8", "replace"), suffix)
 
 
 def whole(path: Path) -> str | None:
@@ -123,6 +123,17 @@ def _heading(text: str) -> tuple[list[str], str]:
     delimiter = max(_DELIMITERS, key=line.count)
     cells = [cell.strip('" \t\r') for cell in line.split(delimiter)]
     return (cells if any(_names_smiles(cell) for cell in cells) else []), delimiter
+
+
+def _is_table(text: str, suffix: str) -> bool:
+    """Prose may begin "Alert, smiles, ...": unless named a table, the next line must have a SMILES there."""
+    cells, delimiter = _heading(text)
+    if len(cells) < 2 or suffix in (".csv", ".tsv"):
+        return len(cells) > 1
+    row = text.lstrip().partition("\n")[2].partition("\n")[0]
+    following = [cell.strip('" \t\r') for cell in row.split(delimiter)]
+    place = next(place for place, cell in enumerate(cells) if _names_smiles(cell))
+    return len(following) == len(cells) and _SMILES.fullmatch(following[place]) is not None
 
 
 def _names_smiles(cell: str) -> bool:

@@ -95,6 +95,8 @@ def test_the_same_structures_are_the_same_content_however_written(tmp_path: Path
 def test_it_is_claimed_by_its_heading_or_its_name() -> None:
     assert molecule.claims(SAMPLE, ".smi")
     assert molecule.claims(b"id,SMILES\n1,O\n", ".csv")
+    assert molecule.claims(b"id,SMILES\n1,CCO\n", ".txt")
+    assert not molecule.claims(b"Alert, smiles, plays.\nNo fever, no cough, no rash.\n", ".txt")
     assert not molecule.claims(SAMPLE, ".txt")
     assert not molecule.claims(b"age,sex\n5,M\n", ".csv")
     assert not molecule.claims(b"Smiles\n", ".txt")
