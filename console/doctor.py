@@ -39,7 +39,7 @@ def examine(home: Path | None) -> list[Check]:
         ("device", _device, "correct WETREAD_DEVICE; see `nvidia-smi` for what the driver offers"),
     ]
     found = [_try(name, check, values, fix) for name, check, fix in parts]
-    return [*found, *_models()]
+    return [*found, *_models(values)]
 
 
 def _try(name: str, check: Callable[[settings.Settings], str], values: settings.Settings, fix: str) -> Check:
@@ -134,10 +134,21 @@ def _device(values: settings.Settings) -> str:
     return choose_device(values.device)
 
 
-def _models() -> Iterator[Check]:
-    from models.registry import cards
+def _models(values: settings.Settings) -> Iterator[Check]:
+    from models.registry import also_in, cards
 
-    for card in cards():
+    also_in(values.folder("models"))
+    try:
+        found = cards()
+    except Misconfigured as error:
+        yield {
+            "check": "models",
+            "ok": False,
+            "detail": str(error),
+            "fix": "remove the folder, or import it again",
+        }
+        return
+    for card in found:
         try:
             card.verify()
         except Misconfigured as error:

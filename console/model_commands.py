@@ -15,6 +15,27 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A model, as `wetread 
 Data = Annotated[Path, typer.Option("--data", exists=True, help="A data set in the model's layout.")]
 
 
+@models.callback()
+def own_models() -> None:
+    """The models of the home that the environment names are there beside those of the release."""
+    from db.settings import load
+    from models import registry
+
+    registry.also_in(load(None).folder("models"))
+
+
+@models.command("import")
+def import_model(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Card, weights and example.")],
+    home: Home = None,
+) -> None:
+    """Take a model that was trained elsewhere into the home; the services serve it after a restart."""
+    from console.imports import imported
+
+    card = imported(folder, home)
+    answer(f"{card.name} {card.version} (weights {card.weights_sha256[:12]}) is served after a restart")
+
+
 @models.command("list")
 def list_models(as_json: Json = False) -> None:
     """Every family with its version and question."""
@@ -58,7 +79,7 @@ def card(name: Name, as_json: Json = False) -> None:
 def _part(name: str, part: str) -> Any:
     from models import registry
 
-    return importlib.import_module(f"models.{registry.card(name).folder.name}.{part}")
+    return importlib.import_module(f"models.{registry.code(name)}.{part}")
 
 
 @models.command()
@@ -100,13 +121,34 @@ def evaluate(
             answer(f"{metric:24} {value}")
 
 
+@models.command()
+def synthesise(
+    name: Name,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the files.")],
+    n: Annotated[int, typer.Option("--n", min=1, max=10_000, help="How many to make.")] = 10,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Make synthetic inputs, which are nobody's and say so: DICOM films, WFDB records."""
+    from db.errors import Misconfigured
+    from models import registry
+
+    if registry.card(name).needs.kind != "none":
+        makers = ", ".join(c.name for c in registry.cards() if c.needs.kind == "none")
+        raise Misconfigured(f"{name} reads inputs and makes none; those that make some: {makers or 'none'}")
+    out.mkdir(parents=True, exist_ok=True)
+    made = _part(name, "synthesise").synthesise(n, out, seed=seed)
+    answer(f"{len(made)} files in {out}")
+
+
 @models.command("explain")
 def explain_input(
     name: Name,
     out: Annotated[Path, typer.Option("--out", help="File to write: a picture, or text.")],
     source: Annotated[
         Path | None,
-        typer.Option("--input", exists=True, dir_okay=False, help="A file; else the model's example."),
+        typer.Option(
+            "--input", exists=True, help="A file, or a folder of a series; else the model's example."
+        ),
     ] = None,
     device: Annotated[str, typer.Option()] = "auto",
 ) -> None:
@@ -128,14 +170,20 @@ def explain_input(
 
 def explain(
     result: Annotated[str, typer.Argument(metavar="RESULT")],
-    out: Annotated[Path, typer.Option("--out", help="File to write: a picture, or text (patient data!).")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", help="File to write: a picture, or text; .dcm: a segmentation's DICOM SEG."),
+    ],
     home: Home = None,
 ) -> None:
-    """The evidence of a result, drawn on its input."""
-    from console.past import explanation
+    """The evidence of a result, drawn on its input (patient data!)."""
+    from console.past import explanation, segmented
 
     with opened(home) as (_, store, archive):
-        found = explanation(store, archive, result)
+        if out.suffix.lower() == ".dcm":
+            found = segmented(store, archive, result)
+        else:
+            found = explanation(store, archive, result)
     out.write_bytes(found.content)
     out.chmod(0o600)
     answer(f"{out} ({found.media_type})")

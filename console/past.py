@@ -80,6 +80,30 @@ def explanation(store: Store, archive: Archive, result_id: str) -> Explanation:
     return registry.family(result["model"]).render(payload, findings, artifacts)
 
 
+def segmented(store: Store, archive: Archive, result_id: str) -> Explanation:
+    """A segmentation's mask as a DICOM SEG of the series it was drawn on.
+
+    Raises Misconfigured for an unknown result, or one without a segmentation.
+    """
+    from console.seg import segmentation
+    from models.hippocampus_mr.mask import MASK
+
+    result = _result(store, result_id)
+    _require_input(store, result)
+    with store.read() as connection:
+        digests = reports.artifacts(connection, result["job_id"])
+        inputs = reports.inputs(connection, result["job_id"])
+    if MASK not in digests:
+        raise Misconfigured(f"{result_id} has no segmentation; a .dcm is written of those alone")
+    _audited(store, result, "result:explained")
+    findings = [finding(r) for r in _all_of(store, result["job_id"]) if r["finding"] is not None]
+    content = segmentation(
+        [archive.get(i.digest) for i in inputs], archive.get(digests[MASK]), findings,
+        registry.card(result["model"]),
+    )  # fmt: skip
+    return Explanation(media_type="application/dicom", content=content)
+
+
 def tried(name: str, source: Path | None, device: str) -> tuple[Diagnosis, Explanation | None]:
     """A model's answer to a file (or to its own example), with its evidence drawn; nothing is recorded.
 

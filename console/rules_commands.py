@@ -40,10 +40,11 @@ def rules_test(
     """Which rule fires on each file and why, the models it owes and the lane."""
     from db.settings import load
     from ingest.rules import Rules, parse
-    from models.registry import served
+    from models import registry
 
     settings = load(home)
-    cards = served(settings.models)
+    registry.also_in(settings.folder("models"))
+    cards = registry.served(settings.models)
     chosen = rules_file or settings.rules
     if rules_file is not None and not chosen.is_file():
         raise typer.BadParameter(f"{chosen}: no such file", param_hint="--rules")

@@ -5,14 +5,18 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from db import metrics, queue
 from db.archive import Archive
 from db.errors import Misconfigured
 from db.leases import LeaseWatch
-from db.logs import configure
+from db.logs import configure, get
 from db.settings import Settings
 from db.store import Store, migrate, open_store
+
+if TYPE_CHECKING:
+    from models.card import ModelCard
 
 
 def _open(settings: Settings, service: str) -> tuple[Store, Archive]:
@@ -25,10 +29,11 @@ def _open(settings: Settings, service: str) -> tuple[Store, Archive]:
 
 def run_ingest(settings: Settings, name: str) -> None:
     """The ingest service, on this thread."""
+    from db.upgrades import move_on
+    from ingest import routing
     from ingest.dispatch import Dispatch
     from ingest.intake import Intake
     from ingest.service import Ingest, run
-    from models.registry import served
 
     store, archive = _open(settings, "ingest")
     metrics.serve(settings.http_host, settings.metrics_port)
@@ -40,13 +45,15 @@ def run_ingest(settings: Settings, name: str) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    intake = Intake(settings, store, archive, served(settings.models))
+    cards = _cards(settings)
+    if moved := move_on(store, [routing.reading(card, "routine") for card in cards]):
+        get("ingest").info("jobs_moved_on", jobs=moved)
+    intake = Intake(settings, store, archive, cards)
     run(Ingest(settings, store, intake, dispatch, name), stop)
 
 
 def run_worker(settings: Settings, device: str | None, lanes: Sequence[str] | None, name: str) -> None:
     """One worker: models loaded and warmed up, then Celery's solo pool until SIGTERM."""
-    from models.registry import served
     from worker.diagnose import Diagnoser
     from worker.messages import harden
     from worker.runtime import Runtime, choose_device, set_threads
@@ -64,7 +71,7 @@ def run_worker(settings: Settings, device: str | None, lanes: Sequence[str] | No
     heartbeat = Heartbeat(settings, diagnoser, name)
     heartbeat.start()
     set_threads(settings.threads)
-    cards = served(settings.models)
+    cards = _cards(settings)
     metrics.announce(card.name for card in cards)
     runtime.load(cards)
     canary = Canary(
@@ -81,6 +88,14 @@ def run_worker(settings: Settings, device: str | None, lanes: Sequence[str] | No
     finally:
         canary.stop()
         heartbeat.stop()
+
+
+def _cards(settings: Settings) -> tuple[ModelCard, ...]:
+    """The cards of the models served, those of the home among them; of those that read inputs."""
+    from models.registry import also_in, served
+
+    also_in(settings.folder("models"))
+    return tuple(card for card in served(settings.models) if card.needs.kind != "none")
 
 
 def run_web(settings: Settings, name: str) -> None:

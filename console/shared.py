@@ -60,8 +60,10 @@ def opened(home: Path | None) -> Iterator[tuple[Settings, Store, Archive]]:
     """An installation's settings, store and archive, for a command that asks."""
     from db.settings import load
     from db.store import open_store
+    from models import registry
 
     settings = load(home)
+    registry.also_in(settings.folder("models"))
     store, archive = open_store(settings)
     try:
         yield settings, store, archive

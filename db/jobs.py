@@ -128,7 +128,7 @@ def unread(writer: Writer, case_id: str, evidence_id: str, series: str, reason: 
         .where(Job.id == row.id)
         .values(state=JobState.ABSTAINED, finished_at=writer.now, device="none")
     )
-    _insert_results(writer, row.id, Diagnosis(abstained=True, reason=reason))
+    insert_results(writer, row.id, Diagnosis(abstained=True, reason=reason))
     writer.audit(f"job:{row.id}", "job:abstained", reason=reason.partition(":")[0])
 
 
@@ -192,20 +192,23 @@ def waiting(connection: Connection, limit: int) -> int:
 
 def claim(
     store: Store, job_id: str, *, worker: str, lease_seconds: float, limit: int = 1,
-    lanes: Sequence[str] | None = None, yield_turn: bool = False,
+    lanes: Sequence[str] | None = None, yield_turn: bool = False, held: Mapping[str, str] | None = None,
 ) -> list[Claimed]:  # fmt: skip
     """Claims what is best to do now, prompted by a hinted job, with neighbours of its model and lane.
 
     lanes: those served, most urgent first; None keeps to the hinted job's own lane. The first lane
         with waiting work is served; with `yield_turn` it is instead the lane, of those behind it, whose
         work waits longest, so that a stream of urgent work starves nobody.
+    held: the models that the worker holds, with their weights' SHA-256: what is owed to another version
+        of one of them is left to a worker that holds that.
     limit: jobs at most. One that was tried before goes alone: were it to end the process, it ends no other's.
     Empty when the hint is late: the job is done, or in another worker's hands.
     """
     with store.read() as connection:
-        first = connection.execute(_chosen(Job.id == job_id, WAITING)).one_or_none()
+        mine = _readable(held or {})
+        first = connection.execute(_chosen(Job.id == job_id, WAITING, *mine)).one_or_none()
         if first is not None and lanes is not None:
-            first = _best(connection, lanes, yield_turn, first, store.now())
+            first = _best(connection, lanes, yield_turn, first, store.now(), mine)
     if first is None:
         return []
     return _take(store, first, 1 if first.attempts else limit, worker, lease_seconds)
@@ -232,6 +235,13 @@ def _take(store: Store, first: Waiting, limit: int, worker: str, lease_seconds: 
         return [_claimed(writer, row, worker, lease_seconds) for row in rows]
 
 
+def _readable(held: Mapping[str, str]) -> list[ColumnElement[bool]]:
+    """Not of another version of a model that is held."""
+    if not held:
+        return []
+    return [or_(Job.model.not_in(held), Job.weights_sha256.in_(held.values()))]
+
+
 def _chosen(*where: ColumnElement[bool] | TextClause) -> Select[str, str, str, str, str, int, datetime]:
     return select(
         Job.id, Job.model, Job.lane, Job.weights_sha256, Job.model_version, Job.attempts, Job.created_at
@@ -239,12 +249,17 @@ def _chosen(*where: ColumnElement[bool] | TextClause) -> Select[str, str, str, s
 
 
 def _best(
-    connection: Connection, lanes: Sequence[str], yield_turn: bool, hinted: Waiting, now: datetime
+    connection: Connection,
+    lanes: Sequence[str],
+    yield_turn: bool,
+    hinted: Waiting,
+    now: datetime,
+    mine: Sequence[ColumnElement[bool]],
 ) -> Waiting:
     """The job to begin with: the hinted one when its lane is to be served, else that lane's oldest."""
     found: list[Waiting] = []
     for lane in lanes:
-        query = _chosen(WAITING, Job.lane == lane, _due_time(now)).order_by(Job.created_at).limit(1)
+        query = _chosen(WAITING, Job.lane == lane, _due_time(now), *mine).order_by(Job.created_at).limit(1)
         row = connection.execute(query).one_or_none()
         if row is None:
             continue
@@ -340,7 +355,7 @@ def _conclude_one(writer: Writer, done: Conclusion) -> bool:
     )  # fmt: skip
     if changed.rowcount != 1:
         return False
-    _insert_results(writer, done.job.id, done.diagnosis, _lineage(writer, done.job.id))
+    insert_results(writer, done.job.id, done.diagnosis, _lineage(writer, done.job.id))
     for name, digest in done.artifacts.items():
         writer.connection.execute(insert(Artifact).values(job_id=done.job.id, name=name, digest=digest))
     reason = (done.diagnosis.reason or "").partition(":")[0]
@@ -395,9 +410,10 @@ def _lineage(writer: Writer, job_id: str) -> _Lineage:
     )
 
 
-def _insert_results(
+def insert_results(
     writer: Writer, job_id: str, diagnosis: Diagnosis, lineage: _Lineage | None = None
 ) -> None:
+    """A concluded job's answers, or the one row that says why there is none."""
     lineage = lineage or _Lineage()
     flag = {"partial": lineage.partial} if lineage.partial else {}
     common: dict[str, object] = {

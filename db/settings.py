@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from db.errors import Misconfigured
 
-FOLDERS = ("inbox", "quarantine", "archive", "work", "valkey", "logs", "keys", "metrics")
+FOLDERS = ("inbox", "quarantine", "archive", "work", "valkey", "logs", "keys", "metrics", "models")
 
 
 class Settings(BaseSettings):

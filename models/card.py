@@ -83,6 +83,7 @@ class ModelCard(_Part):
     operating_points: tuple[OperatingPoint, ...] = ()
     weights: tuple[Weights, ...]
     notes: str = ""  #: comparisons on validation, choices and their reasons
+    family: str = ""  #: the name whose code opens it, where that is not its own
     folder: Path = Field(exclude=True)
 
     @property

@@ -32,7 +32,7 @@ class Model(Protocol):
 class Explanation:
     """A finding's evidence made visible."""
 
-    media_type: str  #: image/png or text/html
+    media_type: str  #: image/png or text/html; application/dicom of a segmentation
     content: bytes
 
 
@@ -54,10 +54,30 @@ class Family(Protocol):
         ...
 
 
+_homes: list[Path] = []
+
+
+def also_in(folder: Path) -> None:
+    """A home's own models, one folder each, go before those of the same name that came with the release."""
+    if folder not in _homes:
+        _homes.append(folder)
+        cards.cache_clear()
+
+
 @cache
 def cards() -> tuple[ModelCard, ...]:
-    """Every family's card, by name. Imports no network."""
-    return tuple(sorted((read(p.parent) for p in HERE.glob("*/card.toml")), key=lambda c: c.name))
+    """Every model's card, by name. Imports no network. Raises Misconfigured of a card that is malformed."""
+    found = {c.name: c for c in (read(p.parent) for p in HERE.glob("*/card.toml"))}
+    released = frozenset(found)
+    for path in (p for home in _homes for p in sorted(home.glob("*/card.toml"))):
+        own = read(path.parent)
+        if (own.family or own.name) not in released:
+            raise Misconfigured(
+                f"{path.parent.name}/card.toml: there is no code for {own.family or own.name!r}; "
+                "`family` must name one of the released models, or remove the folder"
+            )
+        found[own.name] = own
+    return tuple(found[name] for name in sorted(found))
 
 
 def card(name: str) -> ModelCard:
@@ -76,7 +96,13 @@ def served(names: str) -> tuple[ModelCard, ...]:
 
 def family(name: str) -> Family:
     """The family's module (imports its network)."""
-    return cast(Family, importlib.import_module(f"models.{card(name).folder.name}"))
+    return cast(Family, importlib.import_module(f"models.{code(name)}"))
+
+
+def code(name: str) -> str:
+    """The package in models/ that holds a model's code."""
+    found = card(name)
+    return (found.family or found.name).replace("-", "_")
 
 
 def load(name: str, device: str) -> Model:

@@ -51,6 +51,9 @@ def opened(family: str) -> tuple[Model, Diagnosis]:
 
 
 families = pytest.mark.parametrize("family", FAMILIES)
+READING = [f for f in FAMILIES if read(ROOT / "models" / f).needs.kind != "none"]
+reading = pytest.mark.parametrize("family", READING)
+making = pytest.mark.parametrize("family", sorted(set(FAMILIES) - set(READING)))
 
 
 def test_there_are_families() -> None:
@@ -75,7 +78,15 @@ def test_a_card_says_what_it_is_for_its_limits_and_how_good_it_is(family: str) -
     assert all(d.name and d.licence and d.source and d.use for d in card.data)
 
 
-@families
+@making
+def test_what_reads_nothing_makes_files_that_say_so(family: str, tmp_path: Path) -> None:
+    made = module(family, "synthesise").synthesise(2, tmp_path, seed=1)
+    assert made
+    assert all(path.is_file() and path.parent == tmp_path for path in made)
+    assert any(b"ynthetic" in path.read_bytes() or b"SYNTHETIC" in path.read_bytes() for path in made)
+
+
+@reading
 def test_an_example_is_answered_as_published(family: str) -> None:
     expected = json.loads((ROOT / "models" / family / "example" / "expected.json").read_text("utf-8"))
     model, diagnosis = opened(family)
@@ -87,7 +98,7 @@ def test_an_example_is_answered_as_published(family: str) -> None:
         assert finding.probability == pytest.approx(told["probability"], abs=1e-4)
 
 
-@families
+@reading
 def test_an_example_s_findings_are_coded_and_json_able(family: str) -> None:
     _, diagnosis = opened(family)
     for finding in diagnosis.findings:
@@ -97,7 +108,7 @@ def test_an_example_s_findings_are_coded_and_json_able(family: str) -> None:
         assert json.loads(json.dumps(dict(finding.evidence))) == dict(finding.evidence)
 
 
-@families
+@reading
 def test_an_example_s_finding_can_be_drawn(family: str) -> None:
     _, diagnosis = opened(family)
     found = module(family).render(module(family).example(), diagnosis.findings[:1], diagnosis.artifacts)
@@ -105,7 +116,7 @@ def test_an_example_s_finding_can_be_drawn(family: str) -> None:
     assert found.content[: len(begins)].lower() == begins.lower()
 
 
-@families
+@reading
 def test_the_same_example_gives_the_same_numbers(family: str) -> None:
     model, first = opened(family)
     (again,) = model.examine([module(family).example()])
@@ -160,11 +171,12 @@ def test_a_reader_offers_the_four_functions(reader: str) -> None:
     for name, first in (
         ("claims", ["head", "suffix"]),
         ("whole", ["path"]),
-        ("read", ["path"]),
-        ("payload", ["data"]),
+        ("read", ["path", "sidecar", "parts"]),
+        ("payload", ["data", "kind"]),
     ):
         assert list(inspect.signature(getattr(found, name)).parameters)[: len(first)] == first
         assert getattr(found, name).__doc__
+    assert all(s.startswith(".") and s == s.lower() for s in found.SUFFIXES)
 
 
 @pytest.mark.parametrize("reader", READERS)

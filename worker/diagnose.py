@@ -71,6 +71,7 @@ class Diagnoser:
         claimed = jobs.claim(
             self.store, job_id, worker=self.name, lease_seconds=self.settings.lease_seconds,
             limit=self.settings.batch_size, lanes=self.lanes, yield_turn=self._is_turn_of_others(),
+            held={name: model.card.weights_sha256 for name, model in self.runtime.models.items()},
         )  # fmt: skip
         if not claimed:
             return 0

@@ -163,10 +163,9 @@ def test_a_failure_is_recorded_by_kind_and_place_without_its_message(bench: Benc
     "owed",
     [
         Owed(model="length", version="2", weights_sha256="a" * 64),
-        Owed(model="length", version="1", weights_sha256="b" * 64),
         Owed(model="absent", version="1", weights_sha256="a" * 64),
     ],
-    ids=["version", "weights", "model"],
+    ids=["version", "model"],
 )
 def test_a_job_for_what_this_worker_does_not_hold_fails_visibly(bench: Bench, owed: Owed) -> None:
     job = bench.owe(b"cough", owed=owed)
@@ -175,6 +174,12 @@ def test_a_job_for_what_this_worker_does_not_hold_fails_visibly(bench: Bench, ow
     assert state == "failed"
     assert "Misconfigured" in str(error)
     assert bench.model.batches == []
+
+
+def test_a_job_for_other_weights_of_a_held_model_is_left_to_who_holds_them(bench: Bench) -> None:
+    job = bench.owe(b"cough", owed=Owed(model="length", version="1", weights_sha256="b" * 64))
+    assert bench.diagnoser.diagnose(job) == 0
+    assert bench.row(job)[0] == "queued"
 
 
 def test_pixels_that_cannot_be_decoded_become_an_abstention(bench: Bench) -> None:
