@@ -24,7 +24,8 @@ from models.hippocampus_mr.measure import PARTS, Agreement, agreement, dice
 from models.hippocampus_mr.network import build, pack, shares, unpack
 from models.hippocampus_mr.segment import outline
 from models.training import package
-from models.training.loop import Average, bf16_pays, rate_at
+from models.training.checkpoint import Checkpoint
+from models.training.loop import Average, Run, bf16_pays, rate_at
 
 Progress = Callable[[str], None]
 
@@ -89,25 +90,42 @@ def check(network: nn.Module, held: list[Labelled]) -> tuple[float, float]:
 
 
 class Crops:
-    """Batches of changed crops, every volume once a round."""
+    """Batches of changed crops, every volume once a round; a step's volumes depend on it and the seed alone."""
 
-    def __init__(self, volumes: list[Labelled], recipe: Recipe) -> None:
+    def __init__(self, volumes: list[Labelled], recipe: Recipe, seed: int) -> None:
         self.images = [torch.from_numpy(standardise(v.image))[None] for v in volumes]
-        self.parts = [torch.from_numpy(np.stack([v.label == 1, v.label == 2])).float() for v in volumes]
+        self.parts = [torch.from_numpy(np.stack([v.label == p for p in PARTS])).float() for v in volumes]
         self.recipe = recipe
-        self.order: list[int] = []
+        self.seed = seed
 
-    def draw(self) -> tuple[Tensor, Tensor]:
+    def draw(self, step: int) -> tuple[Tensor, Tensor]:
         """Inputs (batch, 1, ...) and labels (batch, ...)."""
         seen, labels = [], []
-        for _ in range(self.recipe.batch):
-            if not self.order:
-                self.order = torch.randperm(len(self.images)).tolist()
-            index = self.order.pop()
+        for place in range(step * self.recipe.batch, (step + 1) * self.recipe.batch):
+            round_, within = divmod(place, len(self.images))
+            index = int(np.random.default_rng((self.seed, round_)).permutation(len(self.images))[within])
             x, y = crop(self.images[index], self.parts[index], self.recipe.changes)
             seen.append(intensity(x, self.recipe.changes))
             labels.append(y)
         return torch.stack(seen).contiguous(memory_format=torch.channels_last_3d), torch.stack(labels)
+
+
+def _step(run: Run, inputs: Tensor, labels: Tensor, recipe: Recipe) -> float:
+    """One step of the optimiser; gives the loss. Raises FloatingPointError when it is no longer finite."""
+    for group in run.optimiser.param_groups:
+        group["lr"] = recipe.rate * rate_at(run.done, recipe.warm)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16_pays("cpu")):
+        heads = run.network(inputs)
+    value = loss(heads, labels, recipe.heads)
+    if not torch.isfinite(value):
+        raise FloatingPointError(f"loss became {value.item()} at step {run.step}; lower the rate")
+    run.optimiser.zero_grad(set_to_none=True)
+    value.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(run.network.parameters(), 5.0)
+    run.optimiser.step()
+    run.average.update(run.network)
+    run.step += 1
+    return value.item()
 
 
 def fit(
@@ -117,39 +135,33 @@ def fit(
     seed: int,
     minutes: float | None,
     each: Callable[[int, nn.Module, float], None],
+    resume: Path | None = None,
 ) -> nn.Module:
     """The averaged network after the recipe's steps, or annealed earlier where the minutes run out.
 
     each: called with the step, the averaged network and the mean loss every `recipe.every` steps.
-    Raises FloatingPointError when the loss is no longer finite.
+    resume: a file that keeps the state then; a run that was killed goes on from there. The kit's own loop
+    knows images alone; here the memory format is that of volumes, and the heads are several.
     """
     torch.manual_seed(seed)
     network: nn.Module = build()
     network.to(memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
-    average, crops = Average(network, recipe.average), Crops(learn, recipe)
-    started, running, step, done = time.monotonic(), 0.0, 0, 0.0
-    while done < 1:
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.rate * rate_at(done, recipe.warm)
-        inputs, labels = crops.draw()
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16_pays("cpu")):
-            heads = network(inputs)
-        value = loss(heads, labels, recipe.heads)
-        if not torch.isfinite(value):
-            raise FloatingPointError(f"loss became {value.item()} at step {step}; lower the rate")
-        optimiser.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimiser.step()
-        average.update(network)
-        running, step = running + value.item(), step + 1
-        elapsed = (time.monotonic() - started) / (60 * minutes) if minutes else 0.0
-        done = max(step / recipe.steps, elapsed)
-        if step % recipe.every == 0 or done >= 1:
-            each(step, average.network, running / ((step - 1) % recipe.every + 1))
-            running = 0.0
-    return average.network
+    run = Run(network=network, average=Average(network, recipe.average), optimiser=optimiser)
+    kept = Checkpoint(resume, {"seed": seed, **asdict(recipe)}, "cpu") if resume else None
+    if kept:
+        kept.restore(run)
+    crops, losses, begun = Crops(learn, recipe, seed), [], time.monotonic() - run.seconds
+    while run.done < 1:
+        losses.append(_step(run, *crops.draw(run.step), recipe))
+        run.seconds = time.monotonic() - begun
+        run.done = max(run.step / recipe.steps, run.seconds / (60 * minutes) if minutes else 0.0)
+        if run.step % recipe.every == 0 or run.done >= 1:
+            each(run.step, run.average.network, float(np.mean(losses)))
+            losses.clear()
+            if kept:
+                kept.save(run)
+    return run.average.network
 
 
 def limits(learn: list[Labelled], rows: list[Agreement]) -> dict[str, dict[str, object]]:
@@ -189,7 +201,7 @@ def train(
 
     At least five volumes, a fifth of which (at most 24) is held out and measured.
 
-    The averaged weights are written every few hundred steps, so that an interrupted run leaves some.
+    A run that was interrupted goes on from its last check.
     minutes: the whole run's wall time; the schedule shrinks to it.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -207,7 +219,8 @@ def train(
                 f"{time.monotonic() - started:.0f} s"
             )
 
-    fit(learn, RECIPE, seed=seed, minutes=minutes, each=each)
+    resume = out / "checkpoints" / "unet.safetensors"
+    fit(learn, RECIPE, seed=seed, minutes=minutes, each=each, resume=resume)
     network = unpack(
         load_file(out / "unet.safetensors"), "cpu"
     )  # measured as it will serve, in half precision

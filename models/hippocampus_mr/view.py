@@ -79,7 +79,8 @@ def _tile(grey: NDArray[np.float32], mask: Mask, index: int, size: tuple[int, in
         inside = np.asarray(part.resize(size, PIL.Image.Resampling.BICUBIC)) > 127
         tile[inside & ~_eroded(inside)] = colour
     picture = PIL.Image.fromarray(tile)
-    PIL.ImageDraw.Draw(picture).text((4, 2), f"slice {index + 1}", fill=(200, 200, 200), font=_font(12))
+    draw = PIL.ImageDraw.Draw(picture)
+    draw.text((4, 2), f"slice {index + 1}", (230, 230, 230), _font(12), stroke_width=2, stroke_fill=(0, 0, 0))
     return picture
 
 
