@@ -6,6 +6,7 @@ import hashlib
 import re
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from db.errors import Rejected
@@ -32,7 +33,7 @@ _CONTIG = re.compile(r"[A-Za-z0-9_.*-]{1,64}")
 _BASES = re.compile(r"[ACGTNRYSWKMBDHVacgtnryswkmbdhv]{1,10000}")
 # bases, `*` (a deletion upstream), a symbol such as <DEL> or <NON_REF>, or a breakend
 _ALTERNATE = re.compile(rf"{_BASES.pattern}|\*|<[A-Za-z0-9_:.*-]{{1,64}}>|[A-Za-z0-9_:.<>\[\]-]{{1,256}}")
-_GENOTYPE = re.compile(r"[/|]?(?:\.|\d{1,4})(?:[/|](?:\.|\d{1,4})){0,7}")
+_GENOTYPE = re.compile(r"[/|]?(?:\.|\d{1,4})(?:[/|](?:\.|\d{1,4})){0,7}", re.ASCII)
 _RSID = re.compile(r"(?:^|;)(rs\d{1,12})(?:;|$)")
 # what the two assemblies in use are called, and how long their first chromosome is
 _ASSEMBLIES = {
@@ -210,44 +211,65 @@ def _call(line: str, number: int) -> Call | None:
     if len(fields) != 10:
         raise _malformed(f"line {number} has {len(fields)} columns, 10 are expected")
     contig, position, name, reference, alternate, _, passed, _, keys, values = fields
-    place = keys.split(":").index("GT") if "GT" in keys.split(":") else -1
-    genotypes = values.rstrip("\r").split(":")
+    place, genotypes = _place_of_genotype(keys), values.split(":")
     if place < 0 or place >= len(genotypes):
         return None
-    alternates = () if alternate == "." else tuple(alternate.split(","))
-    if not (
-        _CONTIG.fullmatch(contig)
-        and re.fullmatch(r"[0-9]{1,10}", position)
-        and _BASES.fullmatch(reference)
-        and all(map(_ALTERNATE.fullmatch, alternates))
-    ):
+    chromosome, alternates = _chromosome(contig), _alternates(alternate)
+    in_figures = position.isascii() and position.isdigit() and len(position) <= 10
+    if not (chromosome and in_figures and _BASES.fullmatch(reference)) or alternates is None:
         raise _malformed(f"line {number}: CHROM, POS, REF or ALT is not what VCF 4 has there")
-    alleles = _alleles(genotypes[place], number)
+    alleles = _alleles(genotypes[place])
+    if not alleles:
+        raise _malformed(f"line {number}: the genotype should be like 0/1, 1|0 or ./.")
     if max(alleles) > len(alternates):
         raise _malformed(f"line {number}: the genotype names an allele that ALT does not have")
     rsid = _RSID.search(name)
     return Call(
-        chromosome=_chromosome(contig),
+        chromosome=chromosome,
         position=int(position),
         rsid=rsid[1] if rsid else "",
         reference=reference.upper(),
-        alternates=tuple(a.upper() if _BASES.fullmatch(a) else a for a in alternates),
+        alternates=alternates,
         alleles=alleles,
         phased="|" in genotypes[place] and "/" not in genotypes[place],
         passed=passed in ("PASS", ".", ""),
     )
 
 
-def _alleles(genotype: str, number: int) -> tuple[int, ...]:
+# A file repeats the same few words in most of its columns: each is understood once.
+
+
+@lru_cache(1024)
+def _place_of_genotype(keys: str) -> int:
+    """Where GT stands in FORMAT, -1 when it does not."""
+    words = keys.split(":")
+    return words.index("GT") if "GT" in words else -1
+
+
+@lru_cache(4096)
+def _alternates(written: str) -> tuple[str, ...] | None:
+    """ALT's alleles, bases in upper case; None when they are no alleles."""
+    found = () if written == "." else tuple(written.split(","))
+    if not all(map(_ALTERNATE.fullmatch, found)):
+        return None
+    return tuple(one.upper() if _BASES.fullmatch(one) else one for one in found)
+
+
+@lru_cache(1024)
+def _alleles(genotype: str) -> tuple[int, ...]:
+    """0|1 as (0, 1), `.` as -1; nothing when it is no genotype."""
     if not _GENOTYPE.fullmatch(genotype):
-        raise _malformed(f"line {number}: the genotype should be like 0/1, 1|0 or ./.")
+        return ()
     return tuple(-1 if part == "." else int(part) for part in re.findall(r"\.|\d+", genotype))
 
 
+@lru_cache(4096)
 def _chromosome(contig: str) -> str:
-    """`chr10` and `10` alike; the mitochondrion is MT."""
-    plain_name = contig[3:] if contig[:3].lower() == "chr" and len(contig) > 3 else contig
-    return "MT" if plain_name == "M" else plain_name
+    """`chr10` and `10` alike; the mitochondrion is MT; "" when it is no contig."""
+    if not _CONTIG.fullmatch(contig):
+        return ""
+    name = contig[3:] if contig[:3].lower() == "chr" and len(contig) > 3 else contig
+    return "MT" if name == "M" else name
 
 
 def _content(found: Variants) -> str:
