@@ -90,7 +90,7 @@ def check(network: nn.Module, held: list[Labelled]) -> tuple[float, float]:
 
 
 class Crops:
-    """Batches of changed crops, every volume once a round; a step's volumes depend on it and the seed alone."""
+    """Batches of changed crops, every volume once a round; which, depends on the step and the seed alone."""
 
     def __init__(self, volumes: list[Labelled], recipe: Recipe, seed: int) -> None:
         self.images = [torch.from_numpy(standardise(v.image))[None] for v in volumes]
