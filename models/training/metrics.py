@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -113,11 +113,12 @@ def binary(
     groups: NDArray[Any] | None = None,
     *,
     draws: int = 1000,
+    only: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """auc, average_precision, brier, calibration_slope, _intercept, _error, those of `at`, and n.
 
-    truth: (n,) 0 or 1. probability: (n,) of 1. groups: patients, drawn together. What is undefined on
-    these rows is left out.
+    truth: (n,) 0 or 1. probability: (n,) of 1. groups: patients, drawn together. only: the names that are
+    wanted. What is undefined on these rows is left out.
     """
     t, p = np.asarray(truth, dtype=np.float64), np.asarray(probability, dtype=np.float64)
     named: dict[str, Metric] = {
@@ -129,6 +130,7 @@ def binary(
         "calibration_error": lambda a, b: expected_calibration_error(b, a.astype(np.int64)),
         **at(threshold),
     }
+    named = {name: metric for name, metric in named.items() if only is None or name in only}
     found = {name: _safe(metric, t, p, groups=groups, draws=draws) for name, metric in named.items()}
     return {**{name: value for name, value in found.items() if value}, "n": len(t)}
 

@@ -1,0 +1,229 @@
+"""Answers beside the truth, as a report draws them: ROC, precision, reliability, confusion, survival.
+
+A family may offer `evaluate.curves(data) -> dict`, with `folds` as a keyword where its rows must be answered
+by weights retrained without them. Its keys, by the kind of answer; n is the number of rows:
+
+- classes: `y` (n,) class numbers; `p` (n,) probability of class 1, or (n, classes); `classes` their names;
+  `threshold`
+- values: `y` (n,), `value` (n,), `unit`
+- survival: `time` (n,), `event` (n,) of 0 and 1, `risk` (n,) higher for the worse, `unit` of the time
+- of any kind: `groups`, name -> (n,) words or numbers, for subgroups; `answered` (n,) whether the model
+  answered rather than abstained; `unseen`, whether no row was answered by weights that learnt from it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from models import drawing
+from models.training import figures, metrics
+
+Floats = NDArray[np.float64]
+POINTS = 200  #: of a curve, at most: the page stays small
+CURVES = 6  #: classes drawn, the commonest first
+LEAST = 20  #: rows of a subgroup that is measured
+
+
+def drawn(found: Mapping[str, Any]) -> list[str]:
+    """Plots and subgroup tables as HTML. Raises ValueError of keys that fit no kind of answer."""
+    parts = [_heard(found)]
+    if "risk" in found:
+        parts += _survival(found)
+    elif "value" in found:
+        parts += _values(found)
+    elif "p" in found:
+        parts += _classes(found)
+    else:
+        raise ValueError(f"curves have {', '.join(found)}; expected p, value or risk among them")
+    return [*parts, *_subgroups(found)]
+
+
+def _heard(found: Mapping[str, Any]) -> str:
+    """Who answered, and how many rows were left unanswered."""
+    rows = len(found["y"] if "y" in found else found["time"])
+    told = [f"{rows} rows, each answered by weights that never saw it."]
+    if not found.get("unseen"):
+        told = [f"{rows} rows, answered by the weights that serve: where they learnt from these rows, "
+                "the plots flatter; the figures above do not."]  # fmt: skip
+    if "answered" in found:
+        told.append(f"Answered rather than abstained: {np.mean(np.asarray(found['answered'])):.1%}.")
+    return drawing.paragraph(" ".join(told))
+
+
+def _beside(*parts: str) -> str:
+    return f'<div class="beside">{"".join(parts)}</div>'
+
+
+def _titled(title: str, svg: str) -> str:
+    return f"<div>{drawing.heading(title, 4)}{svg}</div>"
+
+
+def _unit_square(series: Sequence[drawing.Curve], x_label: str, y_label: str) -> str:
+    return drawing.lines(series, x_label=x_label, y_label=y_label, y_range=(0, 1))
+
+
+def _thin(*arrays: ArrayLike) -> list[list[float]]:
+    """The arrays at no more than POINTS common places, the ends among them."""
+    tables = [np.asarray(a, dtype=np.float64) for a in arrays]
+    places = np.unique(np.linspace(0, len(tables[0]) - 1, POINTS).round().astype(int))
+    return [np.round(t[places], 4).tolist() for t in tables]
+
+
+def _classes(found: Mapping[str, Any]) -> list[str]:
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
+    truth, p = np.asarray(found["y"], dtype=np.int64), np.asarray(found["p"], dtype=np.float64)
+    table = np.stack([1 - p, p], axis=1) if p.ndim == 1 else p
+    names = [str(n) for n in found.get("classes") or range(table.shape[1])]
+    threshold = float(found.get("threshold", 0.5))
+    common = np.argsort(-np.bincount(truth, minlength=table.shape[1]), kind="stable")
+    shown = [1] if table.shape[1] == 2 else [int(c) for c in common[:CURVES]]
+    roc, recall = [], []
+    for c in shown:
+        own = (truth == c).astype(int)
+        if 0 < own.sum() < len(own):
+            x, y = _thin(*roc_curve(own, table[:, c], drop_intermediate=True)[:2])
+            area = metrics.auc(own.astype(np.float64), table[:, c])
+            roc.append((f"AUC {area:.3f}" if len(shown) == 1 else f"{names[c]} {area:.3f}", x, y))
+            precision, found_share, _ = precision_recall_curve(own, table[:, c], drop_intermediate=True)
+            x, y = _thin(found_share, precision)
+            recall.append(("" if len(shown) == 1 else names[c], x, y))
+    binary = table.shape[1] == 2
+    guess = (table[:, 1] >= threshold).astype(np.int64) if binary else table.argmax(1)
+    return [
+        _beside(
+            _titled("ROC", _unit_square(roc, "false positive rate", "recall")),
+            _titled("Precision and recall", _unit_square(recall, "recall", "precision")),
+            _titled("Reliability", reliability(truth, table)),
+            _titled("Confusion", confusion(truth, guess, names)),
+        )
+    ]  # fmt: skip
+
+
+def reliability(truth: NDArray[np.int64], table: Floats) -> str:
+    """What was said against how often it came true, by tenths, with Wilson's 95 % intervals as a band."""
+    if table.shape[1] == 2:
+        p, hit = table[:, 1], truth == 1
+    else:
+        p, hit = table.max(1), table.argmax(1) == truth
+    place = np.minimum((p * figures.RELIABILITY_BINS).astype(int), figures.RELIABILITY_BINS - 1)
+    said, came, low, high = [], [], [], []
+    for index in np.unique(place):
+        own = place == index
+        said.append(float(p[own].mean()))
+        came.append(float(hit[own].mean()))
+        edges = figures.wilson(float(hit[own].sum()), int(own.sum()))
+        low.append(edges[0])
+        high.append(edges[1])
+    series = [("came true", said, came), ("perfect", [0.0, 1.0], [0.0, 1.0])]
+    return drawing.lines(
+        series,
+        x_label="probability said",
+        y_label="share that came true",
+        band=(said, low, high),
+        y_range=(0, 1),
+    )
+
+
+def confusion(truth: NDArray[np.int64], guess: NDArray[np.int64], names: list[str]) -> str:
+    """Counts of truth (rows) by answer (columns)."""
+    table = np.zeros((len(names), len(names)))
+    np.add.at(table, (truth, guess), 1)
+    small = len(names) <= 8
+    columns = names if len(names) <= 3 else [str(i + 1) for i in range(len(names))]
+    rows = names if len(names) <= 3 else [f"{n[:18]} ({i + 1})" for i, n in enumerate(names)]
+    shown = table if small else np.where(table > 0, table, np.nan)
+    return drawing.heat(shown, rows=rows, columns=columns, x_label="answer", y_label="truth", written=small)
+
+
+def _values(found: Mapping[str, Any]) -> list[str]:
+    truth, said = np.asarray(found["y"], dtype=np.float64), np.asarray(found["value"], dtype=np.float64)
+    return [drawing.figure(figures.measured(truth, said, found.get("unit", "")), "measured over said")]
+
+
+def _survival(found: Mapping[str, Any]) -> list[str]:
+    time, event = np.asarray(found["time"], dtype=np.float64), np.asarray(found["event"]) == 1
+    risk = np.asarray(found["risk"], dtype=np.float64)
+    third = np.searchsorted(np.quantile(risk, [1 / 3, 2 / 3]), risk)
+    series = []
+    for index, name in enumerate(("lowest third of risk", "middle third", "highest third")):
+        if (third == index).any():
+            x, y = _thin(*kaplan_meier(time[third == index], event[third == index]))
+            series.append((name, x, y))
+    label = f"time ({found['unit']})" if found.get("unit") else "time"
+    plot = drawing.lines(series, x_label=label, y_label="survival", steps=True, y_range=(0, 1))
+    return [_titled("What happened, by the risk that was said", plot)]
+
+
+def kaplan_meier(time: Floats, event: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """(times, survival) from time 0, at each time with an event (Kaplan and Meier 1958)."""
+    ends = np.unique(time[event])
+    watched = np.array([(time >= end).sum() for end in ends])
+    died = np.array([((time == end) & event).sum() for end in ends])
+    return np.append(0.0, ends), np.append(1.0, np.cumprod(1 - died / watched) if len(ends) else [])
+
+
+def _subgroups(found: Mapping[str, Any]) -> list[str]:
+    """A table for each way of grouping the rows."""
+    parts = []
+    for name, told in (found.get("groups") or {}).items():
+        labels = binned(np.asarray(told))
+        rows = []
+        for label in sorted(set(labels.tolist()) - {""}):
+            own = labels == label
+            if own.sum() >= LEAST:
+                rows.append([label, int(own.sum()), *_measured(found, own)])
+        if rows:
+            head = [name, "n", *_measure_names(found)]
+            parts += [drawing.heading(f"By {name}", 4), drawing.table(head, rows)]
+    return parts
+
+
+def binned(values: NDArray[Any]) -> NDArray[np.str_]:
+    """Words as they are; numbers by quarters of their order, as "48 to 61". What is not known is ""."""
+    if values.dtype.kind not in "fiu" or len(np.unique(values)) <= 5:
+        return np.array(["" if v is None or str(v) == "nan" else str(v) for v in values.tolist()])
+    known = values[~np.isnan(values.astype(np.float64))]
+    cuts = np.unique(np.quantile(known, [0, 0.25, 0.5, 0.75, 1]))
+    place = np.clip(np.searchsorted(cuts, values, side="right") - 1, 0, len(cuts) - 2)
+    names = [f"{drawing.number(float(a))} to {drawing.number(float(b))}" for a, b in pairwise(cuts)]
+    return np.array(["" if np.isnan(v) else names[i] for v, i in zip(values.tolist(), place, strict=True)])
+
+
+def _measure_names(found: Mapping[str, Any]) -> list[str]:
+    if "risk" in found:
+        return ["events"]
+    if "value" in found:
+        return ["rmse", "mae"]
+    binary = np.asarray(found["p"]).ndim == 1 or np.asarray(found["p"]).shape[1] == 2
+    return ["auc", "accuracy", "recall", "brier"] if binary else ["accuracy", "f1_macro"]
+
+
+def _measured(found: Mapping[str, Any], own: NDArray[np.bool_]) -> list[str]:
+    """The subgroup's figures with their intervals, as text."""
+    if "risk" in found:
+        return [str(int(np.asarray(found["event"])[own].sum()))]
+    if "value" in found:
+        told = metrics.values(np.asarray(found["y"])[own], np.asarray(found["value"])[own], draws=300)
+    else:
+        p, truth = np.asarray(found["p"])[own], np.asarray(found["y"])[own]
+        if p.ndim == 2 and p.shape[1] == 2:
+            p = p[:, 1]
+        threshold = float(found.get("threshold", 0.5))
+        told = (
+            metrics.binary(truth, p, threshold, draws=300, only=_measure_names(found)) if p.ndim == 1
+            else metrics.multiclass(truth, p, draws=300)
+        )  # fmt: skip
+    return [interval(told.get(name)) for name in _measure_names(found)]
+
+
+def interval(told: Mapping[str, float] | None) -> str:
+    """A figure with its 95 % interval, as text."""
+    if told is None:
+        return "–"
+    return f"{told['value']:.3f} ({told['low']:.3f} to {told['high']:.3f})"

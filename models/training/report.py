@@ -1,0 +1,153 @@
+"""One page of every family: what it answers, how well, what it was meant to reach, what others published."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import sys
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from models import drawing, registry
+from models.card import Figure, ModelCard
+from models.training import curves
+
+HERE = Path(__file__).parent
+FOLDS = 5  #: in which rows are answered by weights retrained without them, where a family offers that
+NOTE = "Research and decision support, not a medical device. A clinician confirms or corrects every answer."
+STYLE = """<style>
+.beside{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(26rem,100%),1fr));gap:0 2rem}
+.beside svg{width:100%}h2{border-top:1px solid #8886;padding-top:1.5rem}h4{margin:.6rem 0 0}
+details pre{overflow-x:auto;white-space:pre-wrap;font-size:.9rem}body{max-width:80rem}
+</style>"""
+Progress = Callable[[str], None]
+
+
+def targets() -> dict[str, dict[str, Any]]:
+    """What each family is meant to reach, and where its data lie; by its name."""
+    return tomllib.loads((HERE / "targets.toml").read_text("utf-8"))
+
+
+def against(figure: Figure, target: Mapping[str, Any]) -> str:
+    """The target of a figure and whether its value reaches it; "" where there is none."""
+    value, metric = figure.value, figure.metric
+    if (least := target.get("least", {}).get(metric)) is not None:
+        return f"at least {least:g}: " + ("reached" if value >= least else "not reached")
+    if (most := target.get("most", {}).get(metric)) is not None:
+        return f"at most {most:g}: " + ("reached" if value <= most else "not reached")
+    if (ends := target.get("between", {}).get(metric)) is not None:
+        inside = ends[0] <= value <= ends[1]
+        return f"{ends[0]:g} to {ends[1]:g}: " + ("reached" if inside else "not reached")
+    return ""
+
+
+def chief(card: ModelCard, target: Mapping[str, Any]) -> list[Figure]:
+    """The figures that stand for the family: the first of each metric that has a target, else the first."""
+    firsts: dict[str, Figure] = {}
+    for figure in card.figures:
+        firsts.setdefault(figure.metric, figure)
+    aimed = [f for f in firsts.values() if against(f, target)]
+    return aimed or list(card.figures[:1])
+
+
+def _interval(figure: Figure) -> str:
+    return curves.interval({"value": figure.value, "low": figure.low, "high": figure.high})
+
+
+def summary(cards: Iterable[ModelCard], aims: Mapping[str, Mapping[str, Any]]) -> str:
+    """One line a family and chief figure."""
+    rows = []
+    for card in cards:
+        aim = aims.get(card.name, {})
+        for figure in chief(card, aim):
+            rows.append(
+                [
+                    card.name,
+                    figure.metric,
+                    _interval(figure),
+                    figure.n,
+                    against(figure, aim),
+                    figure.published,
+                ]
+            )
+    head = ["family", "figure", "value (95 % interval)", "n", "target on unseen data", "published"]
+    return drawing.table(head, rows)
+
+
+def section(card: ModelCard, aim: Mapping[str, Any], data: Path | None, say: Progress) -> list[str]:
+    """What the page says of one family."""
+    rows = [[f.metric, _interval(f), f.n, f.dataset, against(f, aim), f.published] for f in card.figures]
+    called = escape(f"{card.name} {card.version}")
+    parts = [
+        f'<h2 id="{escape(card.name)}">{escape(card.title)} <small>{called}</small></h2>',
+        drawing.paragraph(card.question),
+        drawing.table(["figure", "value (95 % interval)", "n", "measured on", "target", "published"], rows),
+    ]
+    parts += _plots(card, aim, data, say)
+    silent = ", ".join(card.abstains) or "never"
+    learnt = "; ".join(f"{d.name} ({d.licence}; {d.use})" for d in card.data)
+    return [
+        *parts,
+        drawing.paragraph(f"Abstains with: {silent}."),
+        drawing.paragraph(f"Data: {learnt}. Weights {card.weights_sha256[:12]}, {card.licence}."),
+        _folded("Limits", "\n".join(f"- {limit}" for limit in card.limits)),
+        _folded("Comparisons and choices", card.notes) if card.notes else "",
+    ]
+
+
+def _folded(title: str, text: str) -> str:
+    return f"<details><summary>{escape(title)}</summary><pre>{escape(text.strip())}</pre></details>"
+
+
+def _plots(card: ModelCard, aim: Mapping[str, Any], data: Path | None, say: Progress) -> list[str]:
+    """The family's curves on the data folder, where both are there."""
+    if data is None or "data" not in aim or not (data / aim["data"]).exists():
+        return []
+    try:
+        evaluate = importlib.import_module(f"models.{card.folder.name}.evaluate")
+    except ModuleNotFoundError:
+        return []
+    offered = getattr(evaluate, "curves", None)
+    if offered is None:
+        return []
+    say(f"{card.name}: answering {aim['data']}")
+    again = {"folds": FOLDS} if "folds" in inspect.signature(offered).parameters else {}
+    return curves.drawn(offered(data / aim["data"], **again))
+
+
+def page(data: Path | None, say: Progress = lambda _: None) -> bytes:
+    """The report as one UTF-8 HTML file. data: a folder laid out as targets.toml says; None: cards alone."""
+    cards, aims = registry.cards(), targets()
+    links = " · ".join(f'<a href="#{escape(c.name)}">{escape(c.name)}</a>' for c in cards)
+    said = "Figures are those of the cards; the plots are answers to the data folder's rows." if data else (
+        "Figures are those of the cards. No data folder was given, so there are no plots."
+    )  # fmt: skip
+    parts = [STYLE, drawing.paragraph(said), f"<p>{links}</p>", summary(cards, aims)]
+    for card in cards:
+        parts += section(card, aims.get(card.name, {}), data, say)
+    return drawing.page("wetread: how well its models answer", *parts, note=NOTE)
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Writes the page: `python -m models.training.report [--data DIR] --out FILE`."""
+    asked = argparse.ArgumentParser(prog="models.training.report", description=__doc__)
+    asked.add_argument("--data", type=Path, help="data folder; without it the figures of the cards alone")
+    asked.add_argument("--out", type=Path, default=Path("docs/model-report.html"))
+    told = asked.parse_args(arguments)
+    if told.data is not None and not told.data.is_dir():
+        asked.error(f"--data: {told.data} is no folder")
+    content = page(told.data, _tell)
+    told.out.parent.mkdir(parents=True, exist_ok=True)
+    told.out.write_bytes(content)
+
+
+if __name__ == "__main__":
+    main()
