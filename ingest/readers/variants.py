@@ -34,7 +34,7 @@ _BASES = re.compile(r"[ACGTNRYSWKMBDHVacgtnryswkmbdhv]{1,10000}")
 # bases, `*` (a deletion upstream), a symbol such as <DEL> or <NON_REF>, or a breakend
 _ALTERNATE = re.compile(rf"{_BASES.pattern}|\*|<[A-Za-z0-9_:.*-]{{1,64}}>|[A-Za-z0-9_:.<>\[\]-]{{1,256}}")
 _GENOTYPE = re.compile(r"[/|]?(?:\.|\d{1,4})(?:[/|](?:\.|\d{1,4})){0,7}", re.ASCII)
-_RSID = re.compile(r"(?:^|;)(rs\d{1,12})(?:;|$)")
+_RSID = re.compile(r"(?:^|;)(rs[0-9]{1,12})(?:;|$)")
 # what the two assemblies in use are called, and how long their first chromosome is
 _ASSEMBLIES = {
     "GRCh37": re.compile(r"GRCh37|\bhg19\b|hs37|\bb37\b|g1k_v37", re.IGNORECASE),
