@@ -27,7 +27,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from db.ids import new_id
 from db.leases import LeaseWatch
-from db.records import Diagnosis, FileState, Finding, JobState
+from db.records import Diagnosis, FileState, Finding, JobState, Kind
 from db.store import Store, Writer
 from db.tables import WAITING, Artifact, Evidence, File, Job, JobInput, Result, SeriesRevision
 
@@ -355,7 +355,7 @@ def _conclude_one(writer: Writer, done: Conclusion) -> bool:
     )  # fmt: skip
     if changed.rowcount != 1:
         return False
-    insert_results(writer, done.job.id, done.diagnosis, _lineage(writer, done.job.id))
+    insert_results(writer, done.job.id, done.diagnosis, _lineage(writer, done.job))
     for name, digest in done.artifacts.items():
         writer.connection.execute(insert(Artifact).values(job_id=done.job.id, name=name, digest=digest))
     reason = (done.diagnosis.reason or "").partition(":")[0]
@@ -374,8 +374,9 @@ class _Lineage:
     supersedes: str | None = None  #: the job of the revision before
 
 
-def _lineage(writer: Writer, job_id: str) -> _Lineage:
+def _lineage(writer: Writer, job: Claimed) -> _Lineage:
     """Marks the results of the series' earlier revisions as superseded; a late one is born so."""
+    job_id = job.id
     mine = writer.connection.execute(
         select(Job.model, SeriesRevision.series_id, SeriesRevision.number, SeriesRevision.state,
                SeriesRevision.reason)
@@ -383,7 +384,7 @@ def _lineage(writer: Writer, job_id: str) -> _Lineage:
         .where(Job.id == job_id)
     ).one_or_none()  # fmt: skip
     if mine is None:
-        return _Lineage()
+        return _joined(writer, job) if job.inputs[0].kind == Kind.TABLE else _Lineage()
     others = writer.connection.execute(
         select(Job.id, SeriesRevision.number)
         .join(SeriesRevision, SeriesRevision.id == Job.revision_id)
@@ -395,19 +396,43 @@ def _lineage(writer: Writer, job_id: str) -> _Lineage:
     ).all()  # fmt: skip
     older = [row.id for row in others if row.number < mine.number]
     superseded = any(row.number > mine.number for row in others)
-    changed = writer.connection.execute(
-        update(Result)
-        .where(Result.job_id.in_(older), Result.status == "preliminary")
-        .values(status="superseded")
-        .returning(Result.job_id)
-    )
-    for earlier in sorted({row.job_id for row in changed}):
-        writer.audit(f"job:{earlier}", "job:superseded", by=job_id)
+    _supersede(writer, older, job_id)
     return _Lineage(
         status="superseded" if superseded else "preliminary",
         partial=mine.reason if mine.state == "partial" else None,
         supersedes=older[-1] if older else None,
     )
+
+
+def _joined(writer: Writer, job: Claimed) -> _Lineage:
+    """A model's reading of an input together with another supersedes its reading of that input alone."""
+    first, count = job.inputs[0].evidence_id, func.count(JobInput.position)
+    same = select(JobInput.job_id).where(JobInput.evidence_id == first, JobInput.position == 0)
+    others = writer.connection.execute(
+        select(Job.id, count.label("inputs"))
+        .join(JobInput, JobInput.job_id == Job.id)
+        .where(Job.id.in_(same), Job.model == job.model, Job.id != job.id, Job.state.in_(CONCLUDED))
+        .group_by(Job.id)
+    ).all()
+    older = [row.id for row in others if row.inputs < len(job.inputs)]
+    _supersede(writer, older, job.id)
+    late = any(row.inputs > len(job.inputs) for row in others)
+    return _Lineage(status="superseded" if late else "preliminary", supersedes=older[-1] if older else None)
+
+
+def _supersede(writer: Writer, earlier: Sequence[str], by: str) -> None:
+    changed = (
+        writer.connection.execute(
+            update(Result)
+            .where(Result.job_id.in_(earlier), Result.status == "preliminary")
+            .values(status="superseded")
+            .returning(Result.job_id)
+        )
+        if earlier
+        else ()
+    )
+    for job_id in sorted({row.job_id for row in changed}):
+        writer.audit(f"job:{job_id}", "job:superseded", by=by)
 
 
 def insert_results(

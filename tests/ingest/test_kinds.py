@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
+from db import jobs as queue
 from db import reports
-from db.jobs import Input
+from db.jobs import Conclusion, Input
+from db.records import Code, Diagnosis, Finding
 from ingest import carriage, reading
 from ingest.intake import Intake
 from models.card import ModelCard
@@ -20,6 +22,7 @@ from tests.builders import write_tree
 
 ROOT = Path(__file__).parent.parent.parent
 SAMPLES = ROOT / "console" / "samples"
+YES = Diagnosis(findings=(Finding(code=Code(value="1", system="s", meaning="m"), positive=True),))
 CSV = b"patient_id,age,sex\nP-1,63,male\n"
 TWO = b"patient_id,age,sex\nP-1,63,male\nP-2,50,female\n"
 VCF = (
@@ -154,6 +157,29 @@ def test_a_joined_table_knows_the_genotype(all_kinds: Bench) -> None:
     assert isinstance(found, Table)
     assert found.values == {"age": 63.0, "sex": "male"}
     assert found.genotype["rs1799853"] == "C/T"
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_the_joined_reading_supersedes_the_one_of_the_table_alone(
+    all_kinds: Bench, order: tuple[int, int]
+) -> None:
+    for name, content in (("a.csv", CSV), ("b.vcf", VCF)):
+        write_tree(all_kinds.inbox, {f"patient=P-1/encounter=9/{name}": content})
+        all_kinds.settle()
+    query = (
+        "SELECT j.id FROM jobs j JOIN job_inputs i ON i.job_id = j.id WHERE j.model = 'doses' "
+        "GROUP BY j.id HAVING count(*) = :n"
+    )
+    for inputs in order:
+        with all_kinds.store.read() as connection:
+            job_id = connection.scalar(text(query), {"n": inputs})
+        (claimed,) = queue.claim(all_kinds.store, str(job_id), worker="w", lease_seconds=60)
+        queue.conclude(all_kinds.store, [Conclusion(job=claimed, diagnosis=YES, device="cpu")])
+    with all_kinds.store.read() as connection:
+        found = {r["job_id"]: r["status"] for r in reports.results(connection, model="doses")}
+        joined = str(connection.scalar(text(query), {"n": 2}))
+    assert {s for j, s in found.items() if j != joined} == {"superseded"}
+    assert found[joined] == "preliminary"
 
 
 def test_payloads_travel_between_processes_unchanged() -> None:
