@@ -111,6 +111,7 @@ class Record:
     left_out: int = 0  #: values of known features that could not be understood
     unread: int = 0  #: embedded files that are not text
     _when: dict[str, str] = field(default_factory=dict)
+    _characters: int = 0
 
     def observe(self, codes: Iterable[str], cells: Sequence[object], unit: str, when: str) -> bool:
         """Keeps what an observation says of the features that its codes stand for, unless later is known.
@@ -142,7 +143,7 @@ class Record:
         if name and found:
             self.genotype[name] = found
 
-    def say(self, text: str, title: str = "") -> None:
+    def say(self, text: str) -> None:
         """Keeps a text. Raises Rejected `too-large` beyond a million characters in all."""
         text = (
             clean(text)
@@ -153,8 +154,9 @@ class Record:
         )
         if not text.strip():
             return
-        self.texts.append(f"{title.strip()}\n{text}" if title.strip() else text)
-        if sum(map(len, self.texts)) > TEXT_MAX:
+        self.texts.append(text)
+        self._characters += len(text)
+        if self._characters > TEXT_MAX:
             raise Rejected(
                 "too-large",
                 f"its texts have more than {TEXT_MAX} characters",

@@ -153,7 +153,7 @@ def present(name: str) -> Value | None:
 
 def gene(header: str) -> str | None:
     """The pharmacogene or rsID that a column is named by, as genetics writes it; None for another name."""
-    name = _GENOTYPE_WORDS.sub("", header.strip())
+    name = _GENOTYPE_WORDS.sub("", header.strip()[:60])
     if re.fullmatch(r"rs[0-9]{1,12}", name, re.IGNORECASE):
         return name.lower()
     return name.upper() if name.upper() in PHARMACOGENES else None
