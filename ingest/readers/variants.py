@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 from db.errors import Rejected
 from db.records import Evidence, Kind
+from ingest import gunzip
 from ingest.plaintext import loaded
 from ingest.whose import whose
 from models.payloads import Call, Variants
@@ -21,12 +22,10 @@ MAX_INFLATED = 256 * 2**20  #: of its text
 MAX_CALLS = (
     200_000  #: an exome has some tens of thousands; a whole genome is to be cut to the genes asked for
 )
+GIVEN = 20_000  #: of more than these, models are given those alone that tell a pharmacogene's alleles
 _LINES = 500_000  # with a genotype or without
 _LINE_BYTES = 2**20
-_MEMBERS = 50_000  # of a gzip file: bgzip's hold 64 KiB each
-_GZIP = b"\x1f\x8b"
 _BEGIN = b"##fileformat=VCF"
-_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")  # SAM specification 4.1.2
 
 _COLUMNS = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO"]
 _CONTIG = re.compile(r"[A-Za-z0-9_.*-]{1,64}")
@@ -42,18 +41,14 @@ _ASSEMBLIES = {
 }
 _LENGTHS = {"249250621": "GRCh37", "248956422": "GRCh38"}
 _CONTIG_1 = re.compile(r"##contig=<(?=.*\bID=(?:chr)?1[,>]).*\blength=(\d+)", re.IGNORECASE)
-_FEED = 65_536  # bytes given to zlib at a time: what it does not use is copied
 _CUT = "Cut it to the genes that are asked about (bcftools view -R)."
 _AGAIN = "Send the file again and compare the sizes."
 
 
 def claims(head: bytes, suffix: str) -> bool:
     """Whether the first line, also of a gzip file, is a VCF's; or whether plain text is so named."""
-    if head.startswith(_GZIP):
-        try:
-            return zlib.decompressobj(31).decompress(head, 64).startswith(_BEGIN)
-        except zlib.error:
-            return False
+    if head.startswith(gunzip.MAGIC):
+        return gunzip.begins(head, 64).startswith(_BEGIN)
     return head.removeprefix(b"\xef\xbb\xbf").startswith(_BEGIN) or (suffix == ".vcf" and b"\0" not in head)
 
 
@@ -64,15 +59,12 @@ def whole(path: Path) -> str | None:
     """
     with path.open("rb") as file:
         head = file.read(64)
-        size = file.seek(0, 2)
-        file.seek(max(0, size - len(_END)))
-        last = file.read()
-    if not head.startswith(_GZIP):
+    if not head.startswith(gunzip.MAGIC):
         return None if head.strip() else "the file is empty so far"
-    if head[12:14] == b"BC":
-        return None if last == _END else "the file ends before bgzip's end marker"
+    if gunzip.is_blocked(head):
+        return None if gunzip.ends_marked(path) else "the file ends before bgzip's end marker"
     try:
-        for _ in _inflated(loaded(path, MAX_BYTES)):
+        for _ in gunzip.inflated(loaded(path, MAX_BYTES), MAX_INFLATED):
             pass
     except Rejected as why:
         return why.sentence if why.code == "truncated" else None
@@ -86,7 +78,7 @@ def read(path: Path, *, sidecar: bytes | None = None, parts: Sequence[str] = ())
     `too-many`, `binary`, `undecodable-text`, `empty`, `bad-sidecar`, `contradiction`) and OSError.
     """
     owner = whose(sidecar, {}, parts)
-    found = payload(loaded(path, MAX_BYTES))
+    found = _parsed(loaded(path, MAX_BYTES))
     return Evidence(
         kind=Kind.VARIANTS,
         case_key=owner.case_key,
@@ -104,7 +96,26 @@ def read(path: Path, *, sidecar: bytes | None = None, parts: Sequence[str] = ())
 
 
 def payload(data: bytes, kind: Kind = Kind.VARIANTS) -> Variants:
-    """Every line that has a genotype, in order. Raises Rejected as `read` does otherwise."""
+    """The genotypes in the file's order: all, or of more than GIVEN those that models may ask about.
+
+    Raises Rejected as `read` does otherwise.
+    """
+    found = _parsed(data)
+    return found if len(found.calls) <= GIVEN else replace(found, calls=tuple(_telling(found.calls)))
+
+
+def _telling(calls: Sequence[Call]) -> Iterator[Call]:
+    """The calls at a position, or of an rsID, by which the tables tell an allele from another."""
+    from models.pharmacogenomics.tables import tables
+
+    listed = [v for gene in tables().genes.values() for those in gene.variants.values() for v in those]
+    places = {(_chromosome(v.chromosome), v.position) for v in listed}
+    rsids = {v.rsid for v in listed if v.rsid}
+    return (call for call in calls if (call.chromosome, call.position) in places or call.rsid in rsids)
+
+
+def _parsed(data: bytes) -> Variants:
+    """Every line that has a genotype."""
     lines = _lines(data)
     assembly = _assembly(_header(lines))
     calls: list[Call] = []
@@ -120,7 +131,11 @@ def payload(data: bytes, kind: Kind = Kind.VARIANTS) -> Variants:
 
 def _lines(data: bytes) -> Iterator[tuple[int, str]]:
     """The lines with their numbers, from 1; the text is never held as a whole."""
-    chunks = _inflated(data) if data.startswith(_GZIP) else iter([data.removeprefix(b"\xef\xbb\xbf")])
+    chunks = (
+        gunzip.inflated(data, MAX_INFLATED)
+        if data.startswith(gunzip.MAGIC)
+        else iter([data.removeprefix(b"\xef\xbb\xbf")])
+    )
     rest, number = b"", 0
     for chunk in chunks:
         *ended, rest = (rest + chunk).split(b"\n")
@@ -144,29 +159,6 @@ def _text(line: bytes, number: int) -> str:
         raise Rejected(
             "undecodable-text", f"line {number} is neither UTF-8 nor ASCII", "Export the file as UTF-8."
         ) from None
-
-
-def _inflated(data: bytes) -> Iterator[bytes]:
-    """A gzip file's content, piece by piece, within MAX_INFLATED; bgzip's is of many members."""
-    view, position, total, members = memoryview(data), 0, 0, 0
-    while any(view[position : position + _FEED]):  # zeros after the last member are padding
-        stream, members = zlib.decompressobj(31), members + 1
-        if members > _MEMBERS:
-            raise _too_large(f"the gzip file has more than {_MEMBERS} members")
-        while not stream.eof:
-            fed = view[position : position + _FEED]
-            try:
-                part = stream.decompress(stream.unconsumed_tail or fed, 1 << 20)
-            except zlib.error:
-                raise _malformed("the gzip stream is damaged") from None
-            if not (fed or part or stream.eof):
-                raise Rejected("truncated", "the gzip stream ends before its declared end", _AGAIN)
-            total += len(part)
-            if total > MAX_INFLATED:
-                raise _too_large(f"the file inflates to more than {MAX_INFLATED} bytes")
-            yield part
-            if not stream.unconsumed_tail:
-                position += len(fed) - len(stream.unused_data)
 
 
 def _header(lines: Iterator[tuple[int, str]]) -> list[str]:

@@ -147,6 +147,18 @@ def test_a_bomb_is_left_once_it_exceeds_the_limit(monkeypatch: pytest.MonkeyPatc
     assert "inflates" in refusal(gzip.compress(b"##fileformat=VCFv4.2\n" + line * 2000)).sentence
 
 
+def test_of_very_many_genotypes_models_are_given_those_of_pharmacogenes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    further = "".join(f"chr10\t{place}\t.\tA\tG\t.\tPASS\t.\tGT\t0/1\n" for place in range(1, 6)).encode()
+    elsewhere = b"chr10\t7\trs1799853\tA\tG\t.\tPASS\t.\tGT\t0/1\n"
+    assert len(variants.payload(SAMPLE + further + elsewhere).calls) == 16
+    monkeypatch.setattr(variants, "GIVEN", 15)
+    kept = variants.payload(SAMPLE + further + elsewhere).calls
+    assert kept[:10] == variants.payload(SAMPLE).calls
+    assert [call.rsid for call in kept[10:]] == ["rs1799853"]
+
+
 def test_more_genotypes_than_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(variants, "MAX_CALLS", 9)
     assert refusal(SAMPLE).code == "too-many"
