@@ -90,7 +90,7 @@ def again(
 
 def answered(card: ModelCard) -> None:
     """Writes example/expected.json: what the card's weights answer to the family's example."""
-    family = importlib.import_module(f"models.{card.name.replace('-', '_')}")
+    family = importlib.import_module(f"models.{(card.family or card.name).replace('-', '_')}")
     (diagnosis,) = family.load(card, "cpu").examine([family.example()])
     path = card.folder / "example" / "expected.json"
     path.parent.mkdir(exist_ok=True)

@@ -12,6 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from db.errors import WetreadError
 from models import drawing, registry
 from models.card import Figure, ModelCard
 from models.training import curves
@@ -108,7 +109,7 @@ def _plots(card: ModelCard, aim: Mapping[str, Any], data: Path | None, say: Prog
     if data is None or "data" not in aim or not (data / aim["data"]).exists():
         return []
     try:
-        evaluate = importlib.import_module(f"models.{card.folder.name}.evaluate")
+        evaluate = importlib.import_module(f"models.{registry.code(card.name)}.evaluate")
     except ModuleNotFoundError:
         return []
     offered = getattr(evaluate, "curves", None)
@@ -116,7 +117,11 @@ def _plots(card: ModelCard, aim: Mapping[str, Any], data: Path | None, say: Prog
         return []
     say(f"{card.name}: answering {aim['data']}")
     again = {"folds": FOLDS} if "folds" in inspect.signature(offered).parameters else {}
-    return curves.drawn(offered(data / aim["data"], **again))
+    try:
+        return curves.drawn(offered(data / aim["data"], **again))
+    except (WetreadError, ValueError, KeyError, OSError, RuntimeError) as error:  # the others are drawn
+        say(f"{card.name}: {type(error).__name__}: {error}")
+        return [drawing.paragraph(f"No plots: the data could not be answered ({type(error).__name__}).")]
 
 
 def page(data: Path | None, say: Progress = lambda _: None) -> bytes:
