@@ -15,6 +15,8 @@ from db.logs import configure, get
 from db.settings import Settings
 from db.store import Store, migrate, open_store
 
+LOADERS = 2  # models opened at a time: more would only wait for the interpreter
+
 if TYPE_CHECKING:
     from models.card import ModelCard
 
@@ -56,12 +58,13 @@ def run_worker(settings: Settings, device: str | None, lanes: Sequence[str] | No
     """One worker: models loaded and warmed up, then Celery's solo pool until SIGTERM."""
     from worker.diagnose import Diagnoser
     from worker.messages import harden
-    from worker.runtime import Runtime, choose_device, set_threads
+    from worker.runtime import Runtime, budget, choose_device, set_threads
     from worker.tasks import Heartbeat, canary_sender, consume, register
     from worker.watchdog import Canary
 
     store, archive = _open(settings, "worker")
-    runtime = Runtime(choose_device(device or settings.device))
+    place = choose_device(device or settings.device)
+    runtime = Runtime(place, budget(place, settings.model_memory_bytes))
     if unknown := set(lanes or ()) - set(queue.LANES):
         raise Misconfigured(f"no lane {', '.join(sorted(unknown))}; there are {', '.join(queue.LANES)}")
     chosen = [lane for lane in queue.LANES if lane in (lanes or queue.LANES)]
@@ -73,7 +76,7 @@ def run_worker(settings: Settings, device: str | None, lanes: Sequence[str] | No
     set_threads(settings.threads)
     cards = _cards(settings)
     metrics.announce(card.name for card in cards)
-    runtime.load(cards)
+    runtime.load(cards, threads=LOADERS)
     canary = Canary(
         canary_sender(app, queue.connect(settings.redis), name), lambda: diagnoser.busy_since is not None,
         seconds=settings.canary_seconds, seconds_max=settings.canary_seconds_max,

@@ -138,6 +138,14 @@ class Settings(BaseSettings):
     batch_size: int = Field(
         8, gt=0, description="jobs one forward pass takes at most; a lone job never waits"
     )
+    decode_ahead: Literal["auto", "on", "off"] = Field(
+        "auto", description="decode half a batch while the other is computed; auto: on a GPU, or where "
+        "`threads` leaves a core idle",
+    )  # fmt: skip
+    model_memory_bytes: int = Field(
+        0, ge=0, description="bytes of a device that open models may take, beyond which the least lately "
+        "used are closed; 0: four fifths of a GPU's, half of a host's",
+    )  # fmt: skip
     lane_turn: int = Field(
         4, ge=2,
         description="batches, of which one goes to the longest waiting jobs of a less urgent lane",

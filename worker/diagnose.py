@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,6 +29,7 @@ from worker.runtime import Runtime
 from worker.watchdog import HandedBack, limited
 
 log = get("worker")
+AHEAD_PARTS = 2  #: of a batch that is decoded while it is computed
 
 
 @dataclass
@@ -71,7 +74,7 @@ class Diagnoser:
         claimed = jobs.claim(
             self.store, job_id, worker=self.name, lease_seconds=self.settings.lease_seconds,
             limit=self.settings.batch_size, lanes=self.lanes, yield_turn=self._is_turn_of_others(),
-            held={name: model.card.weights_sha256 for name, model in self.runtime.models.items()},
+            held=self.runtime.held,
         )  # fmt: skip
         if not claimed:
             return 0
@@ -142,9 +145,41 @@ class Diagnoser:
             for job in claimed:
                 self._give_back(job, f"Misconfigured: {error}", final=True)
             return
-        readings = [r for job in claimed if (r := self._decode(model, job)) is not None]
-        self._forward(model, [r for r in readings if r.payload is not None])
+        readings: list[Reading] = []
+        for part in self._decoded(model, claimed):
+            self._forward(model, [r for r in part if r.payload is not None])
+            readings += part
         self._commit([r for r in readings if r.diagnosis is not None])
+
+    def _decoded(self, model: Model, claimed: Sequence[Claimed]) -> Iterator[list[Reading]]:
+        """The batch in parts, each decoded while the device computes the one before; else as a whole.
+
+        It pays where the device is not the CPU, or leaves a core idle; a part must still fill the device.
+        """
+        size = max(len(claimed) // AHEAD_PARTS, 1) if self._decodes_ahead() else len(claimed)
+        parts = [claimed[n : n + size] for n in range(0, len(claimed), size)]
+        if len(parts) == 1:
+            yield self._decode_all(model, parts[0])
+            return
+        ahead = ThreadPoolExecutor(1, "decode")
+        try:
+            coming = ahead.submit(self._decode_all, model, parts[0])
+            for following in parts[1:]:
+                ready = coming.result()
+                coming = ahead.submit(self._decode_all, model, following)
+                yield ready
+            yield coming.result()
+        finally:
+            ahead.shutdown(wait=False, cancel_futures=True)
+
+    def _decodes_ahead(self) -> bool:
+        if self.settings.decode_ahead != "auto":
+            return self.settings.decode_ahead == "on"
+        cores = len(os.sched_getaffinity(0))
+        return self.runtime.device != "cpu" or 0 < self.settings.threads < cores
+
+    def _decode_all(self, model: Model, claimed: Sequence[Claimed]) -> list[Reading]:
+        return [r for job in claimed if (r := self._decode(model, job)) is not None]
 
     def _decode(self, model: Model, job: Claimed) -> Reading | None:
         """The job's payload; an input whose pixels cannot be decoded is concluded as an abstention."""

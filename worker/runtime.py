@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import os
 import re
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from db import metrics
 from db.errors import Misconfigured
@@ -16,6 +18,7 @@ from models import registry
 from models.card import ModelCard
 from models.payloads import Payload
 from models.registry import Model
+from worker.blame import free_memory
 
 log = get("worker")
 
@@ -60,46 +63,99 @@ def _require_numbers(model: str, finding: Finding) -> None:
         raise ValueError(f"{model}: a probability outside 0..1")
 
 
+def budget(device: str, wanted: int) -> int:
+    """Bytes that models may take on a device: as wanted, else four fifths of what it has (half a host's)."""
+    if wanted:
+        return wanted
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[1] * 0.8)
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def footprint(card: ModelCard) -> int:
+    """Bytes that an opened model takes, roughly: weights are kept in half precision, and opened in full."""
+    return 2 * sum((card.folder / weights.file).stat().st_size for weights in card.weights)
+
+
 class Runtime:
-    """The opened models of one worker process."""
+    """The models of one worker process: opened once, the least lately used closed beyond a budget."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, memory: int = 0) -> None:
         self.device = device
-        self.models: dict[str, Model] = {}
+        self.memory = memory  #: bytes for models; 0: unlimited
+        self.models: dict[str, Model] = {}  #: those open, least lately used first
+        self.served: dict[str, ModelCard] = {}  #: those that were opened and warmed up once
         self.refused: dict[str, str] = {}  #: model -> why it could not be loaded
+        self.wanted = 0  #: how many are to be loaded
+        self._lock = threading.Lock()
 
-    def load(self, cards: Sequence[ModelCard]) -> None:
-        """Opens and warms up every model; one that is refused does not stop the others."""
-        for card in cards:
-            start = time.perf_counter()
-            try:
-                model = registry.load(card.name, self.device)
-                model.examine([registry.family(card.name).example()])
-            except Exception as error:  # noqa: BLE001 - whatever ails one model, the others go on
-                reason = str(error) if isinstance(error, Misconfigured) else place(error)
-                self.refused[card.name] = reason
-                log.error("model_refused", model=card.name, reason=reason)
-                continue
+    def load(self, cards: Sequence[ModelCard], threads: int = 1) -> None:
+        """Opens and warms up every model, several at a time; one that is refused does not stop the others."""
+        self.wanted = len(cards)
+        with ThreadPoolExecutor(threads, "load") as pool:
+            list(pool.map(self._try, cards))
+
+    @property
+    def progress(self) -> str:
+        """How far the loading is: `warming 3/20`."""
+        return f"warming {len(self.served) + len(self.refused)}/{self.wanted}"
+
+    @property
+    def held(self) -> dict[str, str]:
+        """The weights' SHA-256 of each model it can answer for, by name."""
+        cards = [*self.served.values(), *(model.card for model in self.models.values())]
+        return {card.name: card.weights_sha256 for card in cards}
+
+    def _try(self, card: ModelCard) -> None:
+        start = time.perf_counter()
+        try:
+            model = self._opened(card)
+        except Exception as error:  # noqa: BLE001 - whatever ails one model, the others go on
+            reason = str(error) if isinstance(error, Misconfigured) else place(error)
+            self.refused[card.name] = reason
+            log.error("model_refused", model=card.name, reason=reason)
+            return
+        self.served[card.name] = card
+        seconds = time.perf_counter() - start
+        metrics.model_load_seconds.labels(card.name, model.device).set(seconds)
+        metrics.model_info.labels(card.name, card.version, card.weights_sha256[:12], model.device).set(1)
+        log.info(
+            "model_ready", model=card.name, version=card.version, device=model.device,
+            seconds=round(seconds, 3),
+        )  # fmt: skip
+
+    def _opened(self, card: ModelCard) -> Model:
+        """A model opened, warmed up, and the newest on the shelf."""
+        model = registry.load(card.name, self.device)
+        model.examine([registry.family(card.name).example()])
+        with self._lock:
             self.models[card.name] = model
-            seconds = time.perf_counter() - start
-            metrics.model_load_seconds.labels(card.name, model.device).set(seconds)
-            metrics.model_info.labels(card.name, card.version, card.weights_sha256[:12], model.device).set(1)
-            log.info(
-                "model_ready",
-                model=card.name,
-                version=card.version,
-                device=model.device,
-                seconds=round(seconds, 3),
-            )
+            self._make_room(card.name)
+        return model
+
+    def _make_room(self, newest: str) -> None:
+        """Closes the least lately used while the open ones take more than the budget; never the newest."""
+        while self.memory and sum(footprint(m.card) for m in self.models.values()) > self.memory:
+            oldest = next(iter(self.models))
+            if oldest == newest:
+                return
+            del self.models[oldest]
+            free_memory()
+            log.info("model_closed", model=oldest, device=self.device)
 
     def model(self, name: str, version: str, weights_sha256: str) -> Model:
         """The opened model of exactly this version and weights. Raises Misconfigured otherwise."""
         model = self.models.get(name)
-        if model is None:
+        card = model.card if model else self.served.get(name)
+        if card is None:
             raise Misconfigured(self.refused.get(name, f"this worker holds no model {name}"))
-        held = (model.card.version, model.card.weights_sha256)
-        if held != (version, weights_sha256):
-            raise Misconfigured(f"{name}: the job is for version {version}, this worker holds {held[0]}")
+        if (card.version, card.weights_sha256) != (version, weights_sha256):
+            raise Misconfigured(f"{name}: the job is for version {version}, this worker holds {card.version}")
+        if model is None:
+            return self._opened(card)
+        self.models[name] = self.models.pop(name)  # the most lately used goes last
         return model
 
     def examine(self, model: Model, payloads: Sequence[Payload]) -> list[Diagnosis]:

@@ -103,7 +103,8 @@ class Heartbeat:
                 "device": runtime.device, "models": sorted(runtime.models), "refused": runtime.refused,
                 **self._signs(),
             }  # fmt: skip
-            services.beat(store, self._name, self.state, detail)
+            state = runtime.progress if self.state == "starting" else self.state
+            services.beat(store, self._name, state, detail)
         except Exception as error:  # noqa: BLE001
             reason = str(error) if isinstance(error, WetreadError) else place(error)
             log.warning("heartbeat_missed", reason=reason)

@@ -243,3 +243,11 @@ def test_a_real_family_reads_a_note(sqlite_store: Store, archive: Archive, setti
     assert answers["R50.9"] == "negated"  # ICD-10-CM: fever, unspecified
     assert "J45.909" in answers  # unspecified asthma, uncomplicated
     assert bench.row(job)[0] == "done"
+
+
+@pytest.mark.parametrize("ahead", ["on", "off"])
+def test_decoding_ahead_gives_the_same_results(bench: Bench, ahead: str) -> None:
+    bench.diagnoser.settings = bench.diagnoser.settings.model_copy(update={"decode_ahead": ahead})
+    hints = [bench.owe(f"note {n}".encode()) for n in range(5)]
+    assert bench.diagnoser.diagnose(hints[0]) == 5
+    assert [bench.row(hint)[0] for hint in hints] == ["done"] * 5

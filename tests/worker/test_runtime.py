@@ -10,7 +10,7 @@ import torch
 
 from db.errors import Misconfigured
 from models import registry
-from worker.runtime import Runtime, choose_device, set_threads
+from worker.runtime import Runtime, choose_device, footprint, set_threads
 
 ABSENT = f"cuda:{torch.cuda.device_count()}"  # one more than there are
 
@@ -63,3 +63,25 @@ def test_a_refused_model_s_jobs_are_told_why() -> None:
     runtime.refused["film"] = "film: films.safetensors is missing; restore it from the release"
     with pytest.raises(Misconfigured, match="is missing"):
         runtime.model("film", "1", "a")
+
+
+def test_beyond_the_budget_the_least_lately_used_model_is_closed_and_opened_again() -> None:
+    cards = [registry.card(name) for name in ("note-assertion", "note-diagnosis")]
+    runtime = Runtime("cpu", memory=footprint(cards[1]))
+    runtime.load(cards)
+    assert list(runtime.models) == ["note-diagnosis"]
+    first = runtime.model("note-assertion", cards[0].version, cards[0].weights_sha256)
+    assert (first.card.name, list(runtime.models)) == ("note-assertion", ["note-assertion"])
+
+
+def test_within_the_budget_all_stay_open() -> None:
+    cards = [registry.card(name) for name in ("note-assertion", "note-diagnosis")]
+    runtime = Runtime("cpu", memory=sum(map(footprint, cards)))
+    runtime.load(cards, threads=2)
+    assert (sorted(runtime.models), runtime.refused) == (["note-assertion", "note-diagnosis"], {})
+
+
+def test_loading_says_how_far_it_is() -> None:
+    runtime = Runtime("cpu")
+    runtime.load([registry.card("note-diagnosis")])
+    assert runtime.progress == "warming 1/1"
