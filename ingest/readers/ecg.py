@@ -7,7 +7,6 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 from db.errors import Rejected
 from db.records import Evidence, Kind
@@ -94,7 +93,9 @@ def read(path: Path, *, sidecar: bytes | None = None, parts: Sequence[str] = ())
     """
     owner = whose(sidecar, {}, parts)
     with path.open("rb") as file:
-        header, files = _opened(file) if _is_container(file.read(64)) else _beside(path)
+        head = file.read(64)
+        data = head + file.read(MAX_BYTES) if _is_container(head) else b""
+    header, files = _opened(data) if data else _beside(path)
     samples = _samples(header, files)
     leads = header.leads
     return Evidence(
@@ -114,7 +115,7 @@ def payload(data: bytes, kind: Kind = Kind.RECORDING) -> Recording:
     """The leads of a container in millivolts, in the record's order. Raises Rejected as `read` does."""
     if not _is_container(data[:64]):
         raise Rejected("malformed", "the bytes are no container of a WFDB record", _AGAIN)
-    header, files = _opened(BytesIO(data))
+    header, files = _opened(data)
     if not header.leads:
         raise _no_leads()
     return Recording(signals=signals.millivolts(header, files), rate_hz=header.rate_hz, leads=header.leads)
@@ -131,22 +132,21 @@ def _is_container(head: bytes) -> bool:
     )
 
 
-def _opened(file: BinaryIO) -> tuple[Header, dict[str, bytes]]:
+def _opened(data: bytes) -> tuple[Header, dict[str, bytes]]:
     """The container's header and signal files, none longer than the container itself."""
-    size = file.seek(0, 2)
-    if size > MAX_BYTES:
+    if len(data) > MAX_BYTES:
         raise _too_large()
     try:
-        with zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(BytesIO(data)) as archive:
             entries = archive.infolist()
-            if len(entries) > signals.SIGNALS + 1 or sum(entry.file_size for entry in entries) > size:
+            if len(entries) > signals.SIGNALS + 1 or sum(entry.file_size for entry in entries) > len(data):
                 raise Rejected("malformed", "the container's directory tells of more than it holds", _AGAIN)
             if any(entry.compress_type or entry.file_size != entry.compress_size for entry in entries):
                 raise Rejected(
                     "malformed", "the container's entries should be stored, not compressed", _AGAIN
                 )
             held = {entry.filename: archive.read(entry) for entry in entries}
-    except (Rejected, OSError, MemoryError):
+    except (Rejected, MemoryError):
         raise
     except Exception:  # noqa: BLE001 - zipfile raises half a dozen kinds on damaged bytes
         raise Rejected("malformed", "the container of the record is damaged", _AGAIN) from None

@@ -84,6 +84,15 @@ def test_a_container_is_read_as_the_header_beside_its_files(tmp_path: Path) -> N
     assert ecg.whole(path) is None
 
 
+def test_a_damaged_directory_is_refused(tmp_path: Path) -> None:
+    found = bytearray(container())
+    at = found.rindex(b"PK\x01\x02") + 42  # where the last entry says that it begins
+    found[at : at + 4] = b"\xff\xff\xff\x7f"
+    (tmp_path / "x").write_bytes(found)
+    with pytest.raises(Rejected, match="malformed"):
+        ecg.read(tmp_path / "x")
+
+
 def test_names_dates_and_comments_are_left_behind() -> None:
     told = HEADER.replace(b"ecg 2 360 10800", b"canary 2 360 10800 10:11:12 02/01/1950") + b"# Clara Canary\n"
     told = told.replace(b"ecg.dat", b"canary.dat").replace(b"V1", b"Clara Canary")
