@@ -128,8 +128,8 @@ def bars(items: Sequence[tuple[str, float]], *, unit: str = "", baseline: float 
     width, row, left, right = 720.0, 24.0, 270.0, 640.0
     low = min([0.0, *(v for _, v in items)])
     high = max([0.0, *(v for _, v in items)])
-    scale = (right - left - 50) / ((high - low) or 1.0)
-    zero = left + 25 - low * scale
+    scale = (right - left - 100) / ((high - low) or 1.0)  # room for a number at either end
+    zero = left + 50 - low * scale
     parts = []
     for index, (name, value) in enumerate(items):
         y, end = 8 + index * row, zero + value * scale

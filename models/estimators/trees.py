@@ -61,15 +61,15 @@ class Trees(Predictor):
 
     def leaves(self, x: Floats) -> NDArray[np.intp]:
         """(n, trees) rows of `value` that the rows of x fall into."""
-        at = np.repeat(self.roots[None, :], len(x), axis=0)
-        rows = np.arange(len(x))[:, None]
-        moving = ~self.leaf[at]
-        while moving.any():
-            value = x[rows, self.feature[at]]
-            left = (value <= self.threshold[at]) | (np.isnan(value) & self.missing_left[at])
-            at = np.where(moving, np.where(left, at + 1, self.right[at]), at)
-            moving = ~self.leaf[at]
-        return np.asarray(self.place[at])
+        at = np.tile(self.roots, len(x))
+        moving = np.flatnonzero(~self.leaf[at])  # those that have come to a leaf are left behind
+        while len(moving):
+            node = at[moving]
+            value = x[moving // len(self.roots), self.feature[node]]
+            left = (value <= self.threshold[node]) | (np.isnan(value) & self.missing_left[node])
+            at[moving] = node = np.where(left, node + 1, self.right[node])
+            moving = moving[~self.leaf[node]]
+        return np.asarray(self.place[at].reshape(len(x), -1))
 
     def raw(self, x: ArrayLike) -> Floats:
         """(n, outputs) scores; of a forest its mean."""
