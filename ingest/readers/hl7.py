@@ -136,7 +136,8 @@ def _record(data: bytes) -> Record:
         "segments": len(segments),
     }
     if control := header.part(10).strip():
-        record.uid = coded.sameness("hl7", header.raw(3), header.raw(4), control)
+        # interfaces begin their count anew, hence time and type beside sender and control number
+        record.uid = coded.sameness("hl7", *(header.raw(n) for n in (3, 4, 7, 9)), control)
     _own(record, segments)
     _hear(record, segments, st_is_text=message.startswith("MDM"))
     record.close()
