@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -126,9 +127,12 @@ def _csv(found: list[dict[str, Any]]) -> None:
 def case(case_id: Annotated[str, typer.Argument()], home: Home = None, as_json: Json = False) -> None:
     """One case: its evidence, timeline with durations, readings and reviews."""
     from db import reports
+    from models import fusion
 
     with opened(home) as (_, store, _archive), store.read() as connection:
         found = reports.case_report(connection, case_id)
+    if found is not None:
+        found["summary"] = [asdict(answer) for answer in fusion.answers(found["results"])]
     if found is None:
         say(f"no case {case_id}; `wetread results` lists cases")
         raise typer.Exit(1)
@@ -140,8 +144,26 @@ def case(case_id: Annotated[str, typer.Argument()], home: Home = None, as_json: 
     table("Inputs", ["evidence", "kind", "modality", "received"], inputs)
     _wholeness(found)
     results_table(found["results"])
+    _summary(found["summary"])
     steps = [[t["seconds"], t["action"], t["subject"], json.dumps(t["detail"])] for t in found["timeline"]]
     table("Timeline", ["seconds", "step", "of", "detail"], steps)
+
+
+def _summary(answers: list[dict[str, Any]]) -> None:
+    """What several models say to one question, what each adds, and where they contradict each other."""
+    for found in answers:
+        fused = (
+            "" if found["probability"] is None else f": {found['probability']:.3f} (prior {found['prior']:g})"
+        )
+        mark = "   CONTRADICTION" if found["contradiction"] else ""
+        rows = [
+            [t["model"], t["meaning"], {True: "yes", False: "no", None: "open"}[t["says"]], t["probability"],
+             t["log_odds"]]
+            for t in found["terms"]
+        ]  # fmt: skip
+        table(
+            f"{found['meaning']}{fused}{mark}", ["model", "finding", "says", "probability", "log-odds"], rows
+        )
 
 
 def _wholeness(found: dict[str, Any]) -> None:
