@@ -92,7 +92,7 @@ def _answer(name: str, question: Question, terms: Sequence[Term]) -> Answer:
     said = {t.says for t in terms}
     return Answer(
         question=name, meaning=question.meaning, prior=question.prior, source=question.source,
-        probability=round(1 / (1 + math.exp(-total)), 4) if strongest else None, terms=tuple(terms),
+        probability=round(1 / (1 + math.exp(-total)), 6) if strongest else None, terms=tuple(terms),
         contradiction={True, False} <= said,
     )  # fmt: skip
 
