@@ -211,10 +211,12 @@ def lines(
     steps: bool = False,
     y_range: tuple[float, float] | None = None,
     marks: Sequence[tuple[float, str]] = (),
+    names_below: bool = False,
 ) -> str:
     """Curves over common axes, told apart by colour and dashes, with a shaded band behind them.
 
     steps: each value holds until the next one (survival curves). marks: (x, word) of upright lines.
+    names_below: the curves' names stand at the bottom right, not at the top.
     """
     drawn = [(name, *_stepped(x, y)) if steps else (name, x, y) for name, x, y in series]
     edges = [(*_stepped(band[0], e),) if steps else (band[0], e) for e in band[1:]] if band else []
@@ -232,7 +234,8 @@ def lines(
         style = f'stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}" fill="none"'
         parts.append(f'<path d="{frame.path(x, y)}" {style}/>')
         if len(drawn) > 1 or name:
-            down = frame.bottom + 40 if index > 12 else frame.top + 14 + 18 * index
+            first = frame.bottom - 18 * len(drawn) + 4 if names_below else frame.top + 14
+            down = first + 18 * index
             parts.append(f'<path d="M{frame.right - 24} {down - 4:g}h22" {style}/>')
             parts.append(_text(frame.right - 30, down, name, anchor="end"))
     for place, word in marks:

@@ -26,6 +26,9 @@ from models.training import figures, metrics
 Floats = NDArray[np.float64]
 POINTS = 200  #: of a curve, at most: the page stays small
 CURVES = 6  #: classes drawn, the commonest first
+FLATTERY = (
+    "Where these weights learnt from these rows, the plots and subgroups flatter; believe the figures above."
+)
 LEAST = 20  #: rows of a subgroup that is measured
 
 
@@ -46,13 +49,13 @@ def drawn(found: Mapping[str, Any]) -> list[str]:
 def _heard(found: Mapping[str, Any]) -> str:
     """Who answered, and how many rows were left unanswered."""
     rows = len(found["y"] if "y" in found else found["time"])
-    told = [f"{rows} rows, each answered by weights that never saw it."]
+    told = f"{rows} rows, each answered by weights that never saw it."
     if not found.get("unseen"):
-        told = [f"{rows} rows, answered by the weights that serve: where they learnt from these rows, "
-                "the plots flatter; the figures above do not."]  # fmt: skip
+        told = f"{rows} rows, answered by the weights that serve."
     if "answered" in found:
-        told.append(f"Answered rather than abstained: {np.mean(np.asarray(found['answered'])):.1%}.")
-    return drawing.paragraph(" ".join(told))
+        told += f" Answered rather than abstained: {np.mean(np.asarray(found['answered'])):.1%}."
+    warned = "" if found.get("unseen") else f"<p><strong>{FLATTERY}</strong></p>"
+    return drawing.paragraph(told) + warned
 
 
 def _beside(*parts: str) -> str:
@@ -64,7 +67,7 @@ def _titled(title: str, svg: str) -> str:
 
 
 def _unit_square(series: Sequence[drawing.Curve], x_label: str, y_label: str) -> str:
-    return drawing.lines(series, x_label=x_label, y_label=y_label, y_range=(0, 1))
+    return drawing.lines(series, x_label=x_label, y_label=y_label, y_range=(0, 1), names_below=True)
 
 
 def _thin(*arrays: ArrayLike) -> list[list[float]]:
@@ -127,6 +130,7 @@ def reliability(truth: NDArray[np.int64], table: Floats) -> str:
         y_label="share that came true",
         band=(said, low, high),
         y_range=(0, 1),
+        names_below=True,
     )
 
 

@@ -22,7 +22,7 @@ FOLDS = 5  #: in which rows are answered by weights retrained without them, wher
 NOTE = "Research and decision support, not a medical device. A clinician confirms or corrects every answer."
 STYLE = """<style>
 .beside{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(26rem,100%),1fr));gap:0 2rem}
-.beside svg{width:100%}h2{border-top:1px solid #8886;padding-top:1.5rem}h4{margin:.6rem 0 0}
+h2{border-top:1px solid #8886;padding-top:1.5rem}h4{margin:.6rem 0 0}
 details pre{overflow-x:auto;white-space:pre-wrap;font-size:.9rem}body{max-width:80rem}
 </style>"""
 Progress = Callable[[str], None]

@@ -75,7 +75,8 @@ def test_classes_are_drawn_with_subgroups_and_what_was_answered() -> None:
 
 
 def test_answers_of_weights_that_may_have_learnt_the_rows_are_said_to_flatter() -> None:
-    assert "the plots flatter" in "".join(curves.drawn(_two_classes()))
+    assert curves.FLATTERY in "".join(curves.drawn(_two_classes()))
+    assert curves.FLATTERY not in "".join(curves.drawn({**_two_classes(), "unseen": True}))
 
 
 def test_several_classes_and_measured_values_are_drawn() -> None:
