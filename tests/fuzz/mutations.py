@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
+import re
+import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -14,13 +18,15 @@ import numpy as np
 import pydicom
 
 from builders import SYNTAXES, dicom_bytes, note_bytes, report_dicom
+from console import samples
 from db.errors import Rejected
-from db.records import Evidence
-from ingest import identify
+from db.records import Evidence, Kind
+from ingest import identify, media, unpack
 from ingest.foreign import foreign
-from ingest.readers import dicom, note
-from models.payloads import Image, Note
+from ingest.readers import table
+from models.payloads import Image, Note, Payload, Recording, Table
 
+BOUNDS = unpack.Limits(entries=100, bytes=2**24, ratio=200, free=2**30)
 LARGEST = 300_000  #: bytes of an original; larger ones say nothing more and take longer
 NAME, NUMBER, BORN, SENTENCE = "Zyxwvut^Quibble", "MRN-90210-Q", "19171107", "Grumbling knee since Tuesday"
 CANARIES = ("Zyxwvut", "Quibble", NUMBER, BORN, "Grumbling", "Tuesday")
@@ -43,15 +49,29 @@ class Original:
     words: tuple[str, ...]
 
 
-def _patient(data: bytes) -> tuple[str, ...]:
-    """The patient's name, number and birth date, as far as they are long enough to be told from chance."""
-    try:
-        ds = pydicom.dcmread(BytesIO(data), force=True, stop_before_pixels=True)
-        parts = [str(ds.get(word, "")) for word in ("PatientName", "PatientID", "PatientBirthDate")]
-    except Exception:  # noqa: BLE001 - damaged samples are samples too
-        return ()
-    words = {piece for part in parts for piece in part.replace("^", " ").split() if len(piece) > 5}
+def _words(name: str, content: bytes) -> tuple[str, ...]:
+    """The patient's name, number and birth date as its reader finds them, long enough to be told from chance."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x"
+        path.write_bytes(content)
+        try:
+            reader = identify.by_name(identify.name_of(path, Path(name).suffix.lower()))
+            whose = reader.read(path).identity
+        except Exception:  # noqa: BLE001 - damaged samples are samples too
+            return ()
+    parts = (whose.name, whose.number, whose.birth_date) if whose else ()
+    words = {piece for part in parts for piece in re.split(r"[\s^,]+", part) if len(piece) > 5}
     return tuple(sorted(w for w in words if not w.isdigit() or len(w) == 8))
+
+
+def _zipped() -> bytes:
+    """An archive of two objects and a note in folders."""
+    out = BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/1.dcm", dicom_bytes(patient_id=NUMBER, name=NAME))
+        archive.writestr("a/b/2.dcm", dicom_bytes(InstanceNumber=2))
+        archive.writestr("note.txt", SENTENCE)
+    return out.getvalue()
 
 
 @cache
@@ -63,17 +83,16 @@ def originals(data: Path | None) -> tuple[Original, ...]:
         Original("built-sr", report_dicom(SENTENCE, patient_id=NUMBER, name=NAME), CANARIES),
         Original("built-frames", dicom_bytes(pixels=np.zeros((3, 8, 8), np.uint8), **who), CANARIES),
         Original("built.txt", note_bytes(SENTENCE, mrn=NUMBER, patient_name=NAME, dob=BORN), CANARIES),
+        Original("built.zip", _zipped(), CANARIES),
     ]
-    folders = [Path(pydicom.__file__).parent / "data"]
+    folders = [Path(pydicom.__file__).parent / "data", Path(samples.__file__).parent]
     folders += [data / part for part in ("dicom", "ehr") if data is not None]
     for folder in folders:
         for path in sorted(p for p in folder.rglob("*") if p.is_file() and 0 < p.stat().st_size <= LARGEST):
             if path.suffix in (".py", ".pyc", ".json" if "pydicom" in folder.parts else ".pyc"):
                 continue
             content = path.read_bytes()
-            suffix = path.suffix.lower()
-            words = _patient(content) if dicom.claims(content[:4096], suffix) else ()
-            made.append(Original(path.name, content, words))
+            made.append(Original(path.name, content, _words(path.name, content)))
     return tuple(made)
 
 
@@ -140,29 +159,68 @@ def outcomes(path: Path, original: Original, data: bytes) -> Iterator[str]:
     gap = identify.missing(path, suffix)
     if gap is not None and any(word in gap for word in original.words):
         raise Leak("gap")
-    _, code = _refusal(lambda: identify.name_of(path, suffix), original.words)
+    named, code = _refusal(lambda: identify.name_of(path, suffix), original.words)
     yield f"identify {code}"
-    dicom.whole(path)
-    found, code = _refusal(lambda: dicom.read(path), original.words)
-    yield f"dicom.read {code}"
+    foreign(data[:4096], suffix)
+    for name in sorted({"dicom", "note", named or "dicom"}):
+        yield from _reader(name, path, data, original.words)
+    if named == "table":
+        _, code = _refusal(lambda: table.split(path), original.words)
+        yield f"table.split {code}"
+    if suffix == unpack.SUFFIX:
+        yield from _unpacked(path, original.words)
+    if Path(original.name).name.upper() == "DICOMDIR":
+        _, code = _refusal(lambda: media.referenced(path), original.words)
+        yield f"media.referenced {code}"
+
+
+def _reader(name: str, path: Path, data: bytes, words: tuple[str, ...]) -> Iterator[str]:
+    reader = identify.by_name(name)
+    _refusal(lambda: reader.whole(path), words)
+    sidecar = data[:300] if data[:1] in b"{[" else None
+    found, code = _refusal(lambda: reader.read(path, sidecar=sidecar, parts=["patient=7"]), words)
+    yield f"{name}.read {code}"
     if found is not None:
         assert isinstance(found, Evidence)
-        if any(word in repr(dict(found.facts)) for word in original.words):
+        if any(word in repr(dict(found.facts)) for word in words):
             raise Leak("facts")
-    shown, code = _refusal(lambda: dicom.payload(data), original.words)
-    yield f"dicom.payload {code}"
-    if shown is not None:
-        assert isinstance(shown, Image)
-        assert shown.pixels.dtype == np.float32
-        assert np.isfinite(shown.pixels).all()
-        assert shown.pixels.min() >= 0
-        assert shown.pixels.max() <= 1
-    foreign(data[:4096], suffix)
-    sidecar = data[:300] if data[:1] in b"{[" else None
-    found, code = _refusal(lambda: note.read(path, sidecar=sidecar, parts=["patient=7"]), original.words)
-    yield f"note.read {code}"
-    shown, code = _refusal(lambda: note.payload(data), original.words)
-    yield f"note.payload {code}"
-    if found is not None:
-        assert isinstance(shown, Note)
-        assert len(shown.text) == found.facts["characters"]
+    kinds = (
+        (found.kind, *found.also) if found is not None else (Kind.IMAGE if name == "dicom" else Kind.NOTE,)
+    )
+    for kind in kinds:
+        if kind is Kind.DOCUMENT:
+            continue
+        given, code = _refusal(lambda kind=kind: reader.payload(data, kind), words)  # type: ignore[misc]
+        yield f"{name}.payload {code}"
+        if given is not None:
+            _sound(given, found)
+
+
+def _sound(given: Payload, found: Evidence | None) -> None:
+    """Numbers are finite and within what a payload promises; texts are as long as their facts say."""
+    if isinstance(given, Image):
+        assert given.pixels.dtype == np.float32
+        assert np.isfinite(given.pixels).all()
+        assert given.pixels.min() >= 0
+        assert given.pixels.max() <= 1
+    if isinstance(given, Note) and found is not None and "characters" in found.facts:
+        assert len(given.text) == found.facts["characters"]
+    if isinstance(given, Table):
+        assert all(math.isfinite(v) for v in given.values.values() if isinstance(v, float))
+    if isinstance(given, Recording):
+        assert len(given.leads) == len(given.signals)
+        assert not np.isinf(given.signals).any()
+
+
+def _unpacked(path: Path, words: tuple[str, ...]) -> Iterator[str]:
+    """An archive's entries land in a folder of their own and nowhere else."""
+    entries, code = _refusal(lambda: unpack.entries(path, BOUNDS), words)
+    yield f"unpack.entries {code}"
+    if entries is None:
+        return
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        target = Path(folder) / "in"
+        target.mkdir()
+        _, code = _refusal(lambda: unpack.extract(path, entries, lambda e: target / str(e.index)), words)
+        yield f"unpack.extract {code}"
+        assert [p.name for p in Path(folder).iterdir()] == ["in"]
