@@ -6,6 +6,7 @@ CODE = "unsupported-kind"
 
 _PLAIN = "Convert it to DICOM, or to a plain-text note in UTF-8."
 _DICOM = "Send the images as DICOM."
+_CODED = "Send C-CDA documents as they are, FHIR as JSON."
 _NOTE = "Send the note's text as a .txt file in UTF-8."
 
 # what the bytes begin with: name, advice
@@ -26,30 +27,26 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"Rar!", "a RAR archive", "Unpack it and send the files that are in it."),
     (b"\x89HDF", "an HDF5 file", _PLAIN),
     (b"NRRD", "an NRRD volume", _DICOM),
-    (b"MSH|", "an HL7 v2 message", _NOTE),
-    (b"\x0bMSH|", "an HL7 v2 message in MLLP framing", _NOTE),
-    (b"FHS|", "an HL7 v2 batch file", _NOTE),
-    (b"BHS|", "an HL7 v2 batch", _NOTE),
 )
 _SUFFIXES = {
-    ".csv": ("a table", _PLAIN),
-    ".tsv": ("a table", _PLAIN),
-    ".hl7": ("an HL7 v2 message", _NOTE),
-    ".json": ("a JSON document", _NOTE),
-    ".xml": ("an XML document", _NOTE),
+    ".xml": ("an XML document of another kind than C-CDA", _CODED),
     ".nii": ("a NIfTI volume", _DICOM),
-    ".hea": ("a WFDB record's header", _PLAIN),
-    ".atr": ("a WFDB record's annotations", _PLAIN),
-    ".edf": ("an EDF recording", _PLAIN),
-    ".fa": ("a FASTA sequence", _PLAIN),
-    ".fasta": ("a FASTA sequence", _PLAIN),
-    ".vcf": ("a variant list", _PLAIN),
-    ".smi": ("a list of molecules", _PLAIN),
+    ".atr": ("a WFDB record's annotations", "Send the record's header and its signals."),
+    ".edf": ("an EDF recording", "Send it as a WFDB record, or as a DICOM waveform."),
+    ".arff": ("an ARFF table", "Send it as CSV."),
     ".html": ("a web page", _NOTE),
     ".htm": ("a web page", _NOTE),
     ".mp4": ("a video", _DICOM),
     ".exe": ("a program", "Remove it from the inbox."),
 }
+# kinds that are read: a file so named that no reader claims holds something else
+_NAMED = {
+    ".csv": "a table", ".tsv": "a table", ".json": "JSON", ".ndjson": "FHIR line by line",
+    ".hl7": "an HL7 v2 message",
+    ".ccda": "a C-CDA document", ".cda": "a C-CDA document", ".hea": "a WFDB record's header",
+    ".fa": "a FASTA sequence", ".fasta": "a FASTA sequence", ".vcf": "a variant list",
+    ".smi": "a list of molecules",
+}  # fmt: skip
 
 
 def foreign(head: bytes, suffix: str) -> tuple[str, str, str] | None:
@@ -57,11 +54,12 @@ def foreign(head: bytes, suffix: str) -> tuple[str, str, str] | None:
 
     head: its first 4 KiB; suffix: lower case, or "" to judge by content alone.
     """
-    met = _by_content(head) or _SUFFIXES.get(suffix)
-    if met is None:
-        return None
-    name, advice = met
-    return CODE, f"this is {name}, which wetread does not read", advice
+    if met := _by_content(head) or _SUFFIXES.get(suffix):
+        name, advice = met
+        return CODE, f"this is {name}, which wetread does not read", advice
+    if named := _NAMED.get(suffix):
+        return CODE, f"it is named as {named} is, and holds something else", "Check the export, or its name."
+    return None
 
 
 def _by_content(head: bytes) -> tuple[str, str] | None:
@@ -74,14 +72,9 @@ def _by_content(head: bytes) -> tuple[str, str] | None:
 
 
 def _by_text(start: bytes) -> tuple[str, str] | None:
-    if start.startswith((b"MSH|", b"FHS|", b"BHS|")):
-        return "an HL7 v2 message", _NOTE
-    if start.startswith((b"<?xml", b"<ClinicalDocument", b"<Bundle")):
-        return ("a C-CDA document" if b"ClinicalDocument" in start else "an XML document"), _NOTE
+    if start.startswith((b"<?xml", b"<Bundle")) and b"ClinicalDocument" not in start:
+        fhir = b"http://hl7.org/fhir" in start
+        return ("FHIR in XML" if fhir else "an XML document of another kind than C-CDA"), _CODED
     if start[:14].lower() == b"<!doctype html" or start[:5].lower() == b"<html":
         return "a web page", _NOTE
-    if start[:1] == b"{" and start[1:].lstrip()[:1] in (b'"', b"}"):
-        return ("a FHIR resource" if b'"resourceType"' in start else "a JSON document"), _NOTE
-    if start[:1] == b"[" and start[1:].lstrip()[:1] in (b"{", b'"'):
-        return "a JSON document", _NOTE
     return None

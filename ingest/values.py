@@ -123,11 +123,12 @@ def _category(feature: Feature, cell: object, place: str) -> Value | None:
     if cell is None:
         return None
     word = str(cell).strip().lower() if isinstance(cell, str | int | float) else ""
-    known = {squeezed(name): name for name in feature.categories}
-    known = {squeezed(word): name for word, name in feature.synonyms.items()} | known
-    for spelling in (word, word.removesuffix(".0"), *_alike(word)):
-        if found := known.get(squeezed(spelling) or spelling):
-            return found
+    known = {_key(other): name for other, name in feature.synonyms.items()}
+    known |= {_key(name): name for name in feature.categories}
+    if found := known.get(_key(word)):
+        return found
+    if found := next((other for other in _alike(word) if other in feature.categories), None):
+        return found
     if unknown(cell):
         return None
     raise Rejected(
@@ -137,9 +138,15 @@ def _category(feature: Feature, cell: object, place: str) -> Value | None:
     )
 
 
+def _key(word: str) -> str:
+    """`1.0` and `1` alike, but not `10` nor `-1`; words as `squeezed` has them."""
+    figure = number(word)
+    return squeezed(word) or word if figure is None else f"{figure:g}"
+
+
 def _alike(word: str) -> tuple[str, ...]:
-    """Every other word for yes or for no."""
-    return next((words for words in ((*_YES, "y"), (*_NO, "n")) if word in words), ())
+    """Every other word for yes or for no; a number is neither but where the synonyms say so."""
+    return next((words for words in ((*_YES, "y"), (*_NO, "n")) if word in words and not word.isdigit()), ())
 
 
 def present(name: str) -> Value | None:

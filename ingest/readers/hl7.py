@@ -15,6 +15,7 @@ from db.errors import Rejected
 from db.records import Evidence, Kind
 from ingest import coded
 from ingest.coded import Record, moment
+from ingest.foreign import foreign
 from ingest.plaintext import bounded, clean, decoded, loaded
 from ingest.whose import CONTROLS
 from models.payloads import Payload
@@ -82,8 +83,10 @@ class _Segment:
 
 
 def claims(head: bytes, suffix: str) -> bool:
-    """Whether a file so begun is an HL7 v2 message or batch, framed or not; its name is no evidence."""
-    return _START.match(head.removeprefix(b"\xef\xbb\xbf").lstrip(_FRAME)) is not None
+    """Whether a file so begun is an HL7 v2 message or batch, framed or not; or whether text is so named."""
+    if _START.match(head.removeprefix(b"\xef\xbb\xbf").lstrip(_FRAME)):
+        return True
+    return suffix in SUFFIXES and b"\0" not in head and foreign(head, "") is None
 
 
 def whole(path: Path) -> str | None:

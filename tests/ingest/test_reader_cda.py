@@ -149,7 +149,7 @@ def test_a_document_is_known_by_its_id(read) -> None:
         observation("8302-2", '<value xsi:type="IVL_PQ"><low value="1"/></value>'),
         observation("8302-2", quantity("170", "kg")),
         observation("8302-2", '<value xsi:type="PQ" nullFlavor="UNK"/>'),
-        f"<organizer><subject/><component>{observation('8302-2', quantity('170', 'cm'))}</component></organizer>",
+        f"<organizer><subject/>{observation('8302-2', quantity('170', 'cm'))}</organizer>",
     ],
 )
 def test_what_was_planned_denied_or_a_relative_s_says_nothing(entry: str) -> None:

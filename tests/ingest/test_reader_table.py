@@ -106,6 +106,27 @@ def test_one_patient_may_be_written_in_many_ways(data: bytes) -> None:
     assert values(data) == {"age": 63, "sex": "male", "weight": pytest.approx(81.5)}
 
 
+@pytest.mark.parametrize(
+    ("cell", "category"),
+    [
+        ("yes", "yes"),
+        ("TRUE", "yes"),
+        ("present", "yes"),
+        ("1", "yes"),
+        ("1.0", "yes"),
+        ("n", "no"),
+        ("0", "no"),
+    ],
+)
+def test_yes_and_no_are_understood(cell: str, category: str) -> None:
+    assert values(f"age,diabetes\n63,{cell}\n".encode()) == {"age": 63, "diabetes": category}
+
+
+@pytest.mark.parametrize("cell", ["-1", "10", "0.1", "1 or 0"])
+def test_a_number_is_no_category_that_merely_looks_like_it(cell: str) -> None:
+    assert refusal(f"age,diabetes\n63,{cell}\n".encode()).code == "bad-value"
+
+
 @pytest.mark.parametrize("cell", ["", "NA", "n/a", "?", "unknown", " "])
 def test_an_empty_cell_is_unknown(cell: str) -> None:
     assert values(f"age,weight\n63,{cell}\n".encode()) == {"age": 63}
