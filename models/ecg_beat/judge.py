@@ -1,0 +1,99 @@
+"""The beat classes' probabilities: forest and networks blended, held back in fibrillation, calibrated."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax, softmax
+
+from models.ecg_beat import rhythm, windows
+from models.ecg_beat.signals import RATE, Floats
+from models.ecg_beat.windows import Beats
+from models.estimators import Predictor
+
+Table = NDArray[np.float64]
+SEGMENT = (
+    1800  #: seconds of a long recording that are judged on their own, as the training records' half hour
+)
+FLOOR = 1e-3  #: the least probability that a forest's leaf is believed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blend:
+    """How the two answers become one."""
+
+    network: float  #: weight of the networks' log-probabilities; the forest has 1 - network
+    temperature: float  #: over which the blended log-probabilities are divided
+    held_back: float  #: subtracted from log p(S) where the rhythm is as in atrial fibrillation
+
+
+def blend(forest: Table, network: Table, fibrillating: NDArray[np.bool_], how: Blend) -> Table:
+    """(beats, 4) calibrated probabilities. forest: probabilities; network: logits."""
+    known = np.log(np.maximum(forest, FLOOR))
+    mixed = (1 - how.network) * log_softmax(known, axis=1) + how.network * log_softmax(network, axis=1)
+    mixed[:, 1] -= how.held_back * fibrillating
+    return np.asarray(softmax(mixed / how.temperature, axis=1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """Every beat of a recording, judged."""
+
+    probabilities: Table  #: (beats, 4), calibrated: N, S, V, F
+    fibrillating: NDArray[np.bool_]  #: (beats,)
+    numbers: Floats  #: (beats, len(windows.NAMES))
+
+    @property
+    def classes(self) -> NDArray[np.int64]:
+        """(beats,) the likeliest class."""
+        return np.asarray(self.probabilities.argmax(1), dtype=np.int64)
+
+
+class Judge:
+    """The opened weights."""
+
+    def __init__(self, folder: Path, device: str = "cpu") -> None:
+        from safetensors.numpy import load_file as load_arrays
+
+        from models.ecg_beat.network import load
+        from models.estimators import unpack
+
+        settings = tomllib.loads((folder / "blend.toml").read_text("utf-8"))
+        self.how = Blend(**settings)
+        self.forest: Predictor = unpack(load_arrays(folder / "forest.safetensors"))
+        self.networks = load(folder / "networks.safetensors", device)
+        self.device = device
+
+    def judge(self, signals: Floats, places: NDArray[np.int64]) -> Judged:
+        """signals: (2, samples), cleaned, 360 Hz; places: its QRS complexes, ascending."""
+        parts = [self._segment(windows.describe(signals, part)) for part in segments(places)]
+        return Judged(
+            probabilities=np.concatenate([p.probabilities for p in parts]),
+            fibrillating=np.concatenate([p.fibrillating for p in parts]),
+            numbers=np.concatenate([p.numbers for p in parts]),
+        )
+
+    def _segment(self, beats: Beats) -> Judged:
+        from models.ecg_beat.network import logits
+
+        inputs = beats.inputs()
+        network = np.mean(
+            [log_softmax(logits(n, inputs, self.device), axis=1) for n in self.networks], axis=0
+        )
+        forest = self.forest.predict_proba(beats.numbers.astype(np.float64))
+        atrial = rhythm.fibrillating(beats.numbers)
+        probabilities = blend(np.asarray(forest, dtype=np.float64), network, atrial, self.how)
+        return Judged(probabilities=probabilities, fibrillating=atrial, numbers=beats.numbers)
+
+
+def segments(places: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """The complexes of each SEGMENT, all about equally long; one part where there is little."""
+    if not len(places):
+        return [places]
+    parts = max(1, round((places[-1] - places[0]) / (SEGMENT * RATE)))
+    edges = np.linspace(places[0], places[-1] + 1, parts + 1)[1:-1]
+    return np.split(places, np.searchsorted(places, edges))
