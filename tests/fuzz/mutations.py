@@ -50,7 +50,7 @@ class Original:
 
 
 def _words(name: str, content: bytes) -> tuple[str, ...]:
-    """The patient's name, number and birth date as its reader finds them, long enough to be told from chance."""
+    """The patient's name, number and birth date as its reader finds them, if long enough."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x"
         path.write_bytes(content)
