@@ -9,8 +9,6 @@ from io import StringIO
 from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase
 
-from Bio.SeqIO.FastaIO import SimpleFastaParser
-
 from db.errors import Rejected
 from db.records import Evidence, Kind
 from ingest.foreign import foreign
@@ -75,6 +73,8 @@ def read(path: Path, *, sidecar: bytes | None = None, parts: Sequence[str] = ())
 
 def payload(data: bytes, kind: Kind = Kind.SEQUENCE) -> Sequences:
     """The sequences, upper case; U of RNA is written T. Raises Rejected as `read` does otherwise."""
+    from Bio.SeqIO.FastaIO import SimpleFastaParser
+
     text = decoded(bounded(data, MAX_BYTES)).lstrip()
     if not text.startswith(">"):
         raise Rejected(
