@@ -314,3 +314,8 @@ plain = st.one_of(
 )
 def test_whatever_is_written_as_toml_reads_back(table: dict[str, Any]) -> None:
     assert tomllib.loads(package.toml(table)) == table
+
+
+def test_numpy_s_numbers_are_written_as_numbers() -> None:
+    told = package.toml({"a": np.float64(0.25), "b": np.int64(3), "c": np.bool_(True)})
+    assert tomllib.loads(told) == {"a": 0.25, "b": 3, "c": True}
