@@ -74,7 +74,7 @@ def j_kappa(tables: Counts) -> float:
     return kappa(tables) / 2 + parts / 8
 
 
-def figures(tables: Counts) -> dict[str, Any]:
+def figures(tables: Counts, draws: int = 1000) -> dict[str, Any]:
     """Every agreed figure with its interval, and n. tables: (records, 4, 4), one a record."""
     wanted: dict[str, Metric] = {
         "accuracy": accuracy,
@@ -87,7 +87,7 @@ def figures(tables: Counts) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, metric in wanted.items():
         try:
-            found[name] = bootstrap(metric, tables)
+            found[name] = bootstrap(metric, tables, draws=draws)
         except ValueError:
             continue  # the class does not occur: the figure does not exist
     return found | {"n": int(tables.sum()), "records": len(tables), "confusion": tables.sum(0).tolist()}

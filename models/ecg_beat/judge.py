@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 
 from models.ecg_beat import rhythm, windows
+from models.ecg_beat.beats import CLASSES
 from models.ecg_beat.signals import RATE, Floats
 from models.ecg_beat.windows import Beats
 from models.estimators import Predictor
@@ -84,9 +85,11 @@ class Judge:
         network = np.mean(
             [log_softmax(logits(n, inputs, self.device), axis=1) for n in self.networks], axis=0
         )
-        forest = self.forest.predict_proba(beats.numbers.astype(np.float64))
+        # a forest that was trained on other data may have met fewer classes
+        forest = np.zeros((len(beats.numbers), len(CLASSES)))
+        forest[:, self.forest.classes] = self.forest.predict_proba(beats.numbers.astype(np.float64))
         atrial = rhythm.fibrillating(beats.numbers)
-        probabilities = blend(np.asarray(forest, dtype=np.float64), network, atrial, self.how)
+        probabilities = blend(forest, network, atrial, self.how)
         return Judged(probabilities=probabilities, fibrillating=atrial, numbers=beats.numbers)
 
 

@@ -178,7 +178,8 @@ def compared(table: Rows, logs: dict[str, Table]) -> dict[str, Any]:
         how = Blend(network=weight, temperature=1.0, held_back=HELD_BACK)
         guess = blend(np.exp(first), logs["network"], gate, how).argmax(1)
         of = [table.record == i for i in range(int(table.record.max()) + 1)]
-        found[name] = figures(np.stack([confusion(table.labels[r], guess[r]) for r in of]))
+        tables = np.stack([confusion(table.labels[r], guess[r]) for r in of])
+        found[name] = figures(tables, 1000 if name == SERVED else 200)
     return found
 
 
