@@ -37,7 +37,11 @@ def render(payload: Payload, findings: Sequence[Finding], artifacts: Mapping[str
 
     if not isinstance(payload, Sequences):
         raise TypeError(f"sequences were expected, got {type(payload).__name__}")
-    parts = [drawing.paragraph("Red residues speak for an antimicrobial peptide, blue ones against it.")]
+    parts = [
+        drawing.paragraph(
+            "Red residues speak for an antimicrobial peptide, blue ones against it (against alanine there)."
+        )
+    ]
     for finding in findings:
         seen: Mapping[str, Any] = finding.evidence
         if finding.abstained:

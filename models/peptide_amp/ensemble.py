@@ -50,9 +50,9 @@ class Ensemble:
         return np.asarray(expit(self.log_odds(peptides)[0]))
 
     def weights(self, peptide: str) -> Floats:
-        """(residues,) what the log-odds lose when the residue is taken for an unknown one (X)."""
-        hidden = [peptide[:i] + "X" + peptide[i + 1 :] for i in range(len(peptide))]
-        found, _ = self.log_odds([peptide, *hidden])
+        """(residues,) what the log-odds lose when the residue is replaced by alanine: an alanine scan."""
+        changed = [peptide[:i] + "A" + peptide[i + 1 :] for i in range(len(peptide))]
+        found, _ = self.log_odds([peptide, *changed])
         return np.asarray(found[0] - found[1:])
 
 

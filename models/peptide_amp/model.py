@@ -92,7 +92,7 @@ class PeptideAmp:
         }
         if weigh:
             evidence["weights"] = [round(float(w), 3) for w in self.ensemble.weights(peptide)]
-            evidence["unit"] = "log-odds lost when the residue is hidden"
+            evidence["unit"] = "log-odds lost when the residue is replaced by alanine"
         return Finding(
             code=CODE,
             positive=chance >= self.threshold,
