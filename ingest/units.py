@@ -49,7 +49,8 @@ def convert(number: float, unit: str, feature: Feature) -> float:
         for known, factor in ((feature.unit, 1.0), *feature.units.items()):
             line = _line(given, spelled(known) or "1")
             if line is not None:
-                return (number * line[0] + line[1]) * factor
+                # twelve figures: temperatures come with noise in the thirteenth
+                return float(f"{(number * line[0] + line[1]) * factor:.12g}")
     accepted = ", ".join((feature.unit or "1", *feature.units))
     raise Rejected(
         "unit", f"a unit that cannot be turned into {accepted}",

@@ -52,7 +52,7 @@ def _columns() -> Mapping[str, str]:
     return found | {squeezed(name): name for name in dictionary()}
 
 
-@lru_cache(8192)
+@lru_cache(131_072)
 def column(header: str) -> tuple[str, str] | None:
     """(feature, unit) that a column's header means: `glucose [mmol/L]` names its unit; None for neither."""
     header = header.strip()[:200]

@@ -17,7 +17,7 @@ from models.payloads import Payload
 
 SUFFIXES = frozenset((".json", ".ndjson", ".fhir"))
 MAX_BYTES = 32 * 2**20
-RESOURCES = 100_000
+RESOURCES = 50_000
 _JSON = re.compile(rb"\s*[\[{]")
 _TYPE = re.compile(r"[A-Z][A-Za-z]{2,40}")
 _ADVICE = "Validate it as FHIR R4 JSON and export it again."

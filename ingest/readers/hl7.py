@@ -23,6 +23,8 @@ from models.payloads import Payload
 SUFFIXES = frozenset((".hl7",))
 MAX_BYTES = 32 * 2**20
 SEGMENTS = 100_000
+LINES = 1_000_000
+REPEATS = 10_000
 _START = re.compile(rb"\s*(MSH|FHS|BHS)([^\w\s])[^\w\s]{2,5}\2")
 _SEGMENT = re.compile(r"[A-Z][A-Z0-9]{2}(?=[^\w\s]|\s*$)")
 _FRAME = b" \t\r\n\x0b\x1c"
@@ -169,6 +171,8 @@ def _text(data: bytes) -> str:
 
 def _segments(text: str) -> Iterator[_Segment]:
     """The segments; a line that begins none goes on with the one before. Raises Rejected."""
+    if text.count("\r") + text.count("\n") > 2 * LINES:
+        raise Rejected("too-large", f"it has more than {LINES} lines", "Split it.")
     lines: list[list[str]] = []
     for line in re.split(r"\r\n?|\n", text):
         if _SEGMENT.match(line):
@@ -181,6 +185,8 @@ def _segments(text: str) -> Iterator[_Segment]:
     for line in map("\n".join, lines):
         if line[:3] in ("MSH", "FHS", "BHS"):
             marks = _marks(line)
+        if line.count(marks[2]) > REPEATS:
+            raise Rejected("too-large", f"a segment has more than {REPEATS} repetitions", "Split it.")
         yield _Segment(fields=line.split(marks[0]), marks=marks)
 
 
@@ -279,7 +285,7 @@ def _cells(segment: _Segment, kind: str, found: Sequence[str]) -> list[object]:
         bare = segment.part(5) in ("", "=") and not segment.part(5, 3)
         return [segment.part(5, 2) if bare else "range"]
     if kind in _CODED:
-        return [segment.part(5, n, of=one) for one in found for n in (1, 2, 4, 5, 9)]
+        return [segment.part(5, n, of=one) for one in found[:50] for n in (1, 2, 4, 5, 9)]
     return [segment.part(5)]
 
 

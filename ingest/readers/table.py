@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
@@ -25,6 +26,7 @@ SUFFIXES = frozenset((".csv", ".tsv", ".json"))
 MAX_BYTES = 32 * 2**20  #: of a file
 COLUMNS = 100_000  #: more than there are genes
 ROWS = 10_000  #: each becomes an input of its own
+BLANK = 100_000  #: lines between rows
 GENES = 100  #: as many numbers outside the dictionary make a table one of gene expressions
 _JSON = re.compile(rb'\s*(\{\s*["}]|\[\s*[\[{\]])')
 _DELIMITERS = ",;\t"
@@ -188,11 +190,16 @@ def _from_csv(text: str) -> Iterator[_Row]:
 
 def _cells(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """(line, cells) of every line that is not blank."""
+    blank = 0
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 yield reader.line_num, cells
+            elif (blank := blank + 1) > BLANK:
+                raise Rejected(
+                    "too-large", f"the table has more than {BLANK} blank lines", "Check the export."
+                )
     except csv.Error:
         raise Rejected(
             "malformed", f"the table cannot be parsed after line {reader.line_num}",
@@ -244,7 +251,7 @@ def _row(number: int, cells: Iterator[tuple[str, object]] | Sequence[tuple[str, 
     owner: dict[str, str] = {}
     found: dict[str, object] = {}
     for name, cell in cells:
-        if key := KEYS.get(plain(name[:200])):
+        if key := _owner_key(name):
             if key != "ignored" and not values.unknown(cell) and isinstance(cell, str | int | float):
                 put(owner, key, clean(str(cell)).translate(CONTROLS).strip()[:256])
         elif found.setdefault(name, cell) != cell and values.column(name):
@@ -252,6 +259,12 @@ def _row(number: int, cells: Iterator[tuple[str, object]] | Sequence[tuple[str, 
         elif decimal_comma and isinstance(cell, str):
             found[name] = re.sub(r"^\s*([+-]?[0-9]+),([0-9]+)\s*$", r"\1.\2", cell)
     return _Row(number=number, cells=found, owner=owner)
+
+
+@lru_cache(131_072)
+def _owner_key(name: str) -> str | None:
+    """What of `ingest.whose.KEYS` a column is, None for another."""
+    return KEYS.get(plain(name[:200]))
 
 
 def _twice(number: int, name: str) -> Rejected:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from db.errors import Rejected
 from db.records import Evidence, Kind
-from ingest.coded import age, moment
+from ingest.coded import age, moment, stripped
 from ingest.readers import fhir
 from models.payloads import Note, Table, Variants
 
@@ -159,6 +159,31 @@ def test_a_text_alone_is_a_note_known_by_its_words(read) -> None:
 def test_markup_is_stripped() -> None:
     data = bundle(attached(b"<p>No <b>fever</b> &amp; cough</p><script>x</script>", "text/html"))
     assert text(data) == "No fever & cough"
+
+
+@pytest.mark.parametrize(
+    ("markup", "words"),
+    [
+        ("<p>No <b>fever</b><br/>No cough</p>", "No fever\nNo cough"),
+        ("<tr><td>Na</td><td>139</td></tr><tr><td>K</td></tr>", "Na\t139\n\nK"),
+        ("BP <90 and pulse > 120", "BP <90 and pulse > 120"),
+        ("EF &lt; 30 % &amp; falling", "EF < 30 % & falling"),
+        ("a<!-- x > y <b> -->b<!----> c", "ab c"),
+        ("a<style>p{}</style>b<SCRIPT>if(a<b){}</SCRIPT >c", "abc"),
+        ("a<!-- never ended", "a"),
+    ],
+)
+def test_words_of_markup_are_kept_and_nothing_else(markup: str, words: str) -> None:
+    assert stripped(markup) == words
+
+
+@pytest.mark.parametrize(
+    "piece", ["<", "<a ", "<a href='", "<!--", "<![CDATA[", "</", "<p>", "&#", "<script>"]
+)
+def test_markup_costs_no_more_than_its_length(piece: str) -> None:
+    start = time.process_time()
+    stripped(piece * 100_000)
+    assert time.process_time() - start < 3
 
 
 def test_an_embedded_pdf_alone_is_refused_and_beside_values_counted(read) -> None:

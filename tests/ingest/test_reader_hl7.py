@@ -221,6 +221,8 @@ def test_the_character_set_that_the_message_names_is_taken() -> None:
         (message("NTE|1||\xff").decode().encode("latin-1"), "undecodable-text"),
         (message("NTE|1||\0"), "binary"),
         (message(*["NTE|1"] * 100_001), "too-large"),
+        (message(result("TX", "a", "~" * 10_001)), "too-large"),
+        (message("x\n" * 2_000_001), "too-large"),
         (message(result("TX", "a", "No fever. " * 100_001)), "too-large"),
         (message(msh=MSH + "||||||8859/77") + b"\xff", "undecodable-text"),
     ],

@@ -158,6 +158,7 @@ def test_an_empty_cell_is_unknown(cell: str) -> None:
         (b"age,sex\n1,m\n2,f\n", "several-patients", "more than one"),
         (b"age,sex\nNA,?\n", "empty", "every known column"),
         (b" \n", "empty", "white space"),
+        (b"age\n" + b"\n" * 100_002 + b"63\n", "too-large", "blank lines"),
         (b"age\n\xff\n", "undecodable-text", "byte 4"),
         (b"age\n\0\n", "binary", "binary"),
     ],
