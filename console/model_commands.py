@@ -74,6 +74,20 @@ def card(name: Name, as_json: Json = False) -> None:
     table("Data", ["name", "licence", "use"], [[d.name, d.licence, d.use] for d in found.data])
     table("Weights", ["file", "sha256"], [[w.file, w.sha256] for w in found.weights])
     answer(found.notes)
+    _backends(found.name)
+
+
+def _backends(name: str) -> None:
+    """What `optimise` measured of a model on this machine."""
+    from db.settings import load
+    from models import backends
+
+    here = [m for m in backends.recorded(load(None).folder("models"))
+            if m.model == name and m.machine == backends.machine()]  # fmt: skip
+    if here:
+        rows = [[m.backend, m.device, m.speedup, m.worst, m.admitted, m.at] for m in here]
+        columns = ["back-end", "device", "times the reference", "worst difference", "admitted", "at"]
+        table("Back-ends on this machine", columns, rows)
 
 
 def _part(name: str, part: str) -> Any:
@@ -119,6 +133,37 @@ def evaluate(
             answer(f"{metric:24} {value['value']:.4f}  (95 % {value['low']:.4f} to {value['high']:.4f})")
         else:
             answer(f"{metric:24} {value}")
+
+
+@models.command()
+def optimise(
+    name: Name,
+    source: Annotated[
+        Path | None,
+        typer.Option("--data", exists=True, help="Inputs to agree on: a folder of files the model reads."),
+    ] = None,
+    home: Home = None,
+    device: Annotated[str, typer.Option()] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Measure the faster ways to compute a model here; those that agree with the reference are used."""
+    from dataclasses import asdict
+
+    from console.optimising import optimised
+
+    found = optimised(name, source, home, device, say)
+    if as_json:
+        answer_json([asdict(m) for m in found])
+        return
+    rows = [
+        [m.backend, f"{m.seconds * 1e3:.2f}", f"{m.speedup:.2f}", f"{m.agreement:.2%}", f"{m.worst:.2g}",
+         "admitted" if m.admitted else m.reason]
+        for m in found
+    ]  # fmt: skip
+    table(
+        f"{name} on {found[0].machine}: {found[0].inputs} inputs, {found[0].decisions} decisions",
+        ["back-end", "ms an input", "times the reference", "same decisions", "worst difference", ""], rows,
+    )  # fmt: skip
 
 
 @models.command()

@@ -14,6 +14,7 @@ from db.store import Store
 from ingest import bundle, identify, reading
 from ingest.readers import ecg
 from models import registry
+from models.backends import REFERENCE, names
 from models.card import Needs
 from models.payloads import Payload
 from models.registry import Explanation
@@ -112,14 +113,14 @@ def tried(name: str, source: Path | None, device: str) -> tuple[Diagnosis, Expla
     from worker.runtime import choose_device
 
     card, family = registry.card(name), registry.family(name)
-    payload = family.example() if source is None else _read(source, card.needs)
+    payload = family.example() if source is None else read_inputs(source, card.needs)
     diagnosis = registry.load(name, choose_device(device)).examine([payload])[0]
     if diagnosis.abstained:
         return diagnosis, None
     return diagnosis, family.render(payload, diagnosis.findings, diagnosis.artifacts)
 
 
-def _read(source: Path, needs: Needs) -> Payload:
+def read_inputs(source: Path, needs: Needs) -> Payload:
     """A file as what a model that needs so is given, or a folder of a series' instances. Raises Rejected."""
     paths = sorted(p for p in source.rglob("*") if p.is_file()) if source.is_dir() else [source]
     inputs = []
@@ -163,6 +164,11 @@ def replayed(store: Store, archive: Archive, result_id: str, device: str) -> dic
             "install that release to replay it"
         )
     model = registry.load(name, choose_device(device))
+    if result["backend"] not in (None, REFERENCE):  # as it was computed then; a bf16 answer is no fp32 one
+        use = getattr(model, "use", None)
+        if use is None or result["backend"] not in names(model.device):
+            raise Misconfigured(f"{result_id} was computed by {result['backend']}; `make fast` installs it")
+        use(result["backend"])
     _audited(store, result, "result:replayed")
     before = _all_of(store, result["job_id"])
     after = model.examine([_payload(store, archive, result["job_id"], name)])[0]

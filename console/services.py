@@ -64,7 +64,8 @@ def run_worker(settings: Settings, device: str | None, lanes: Sequence[str] | No
 
     store, archive = _open(settings, "worker")
     place = choose_device(device or settings.device)
-    runtime = Runtime(place, budget(place, settings.model_memory_bytes))
+    folder = settings.folder("models") if settings.backend == "auto" else None
+    runtime = Runtime(place, budget(place, settings.model_memory_bytes), folder)
     if unknown := set(lanes or ()) - set(queue.LANES):
         raise Misconfigured(f"no lane {', '.join(sorted(unknown))}; there are {', '.join(queue.LANES)}")
     chosen = [lane for lane in queue.LANES if lane in (lanes or queue.LANES)]

@@ -138,6 +138,10 @@ class Settings(BaseSettings):
     batch_size: int = Field(
         8, gt=0, description="jobs one forward pass takes at most; a lone job never waits"
     )
+    backend: Literal["auto", "reference"] = Field(
+        "auto", description="what networks compute by; auto: the fastest that `wetread models optimise` "
+        "admitted on this machine; reference: PyTorch in single precision",
+    )  # fmt: skip
     decode_ahead: Literal["auto", "on", "off"] = Field(
         "auto", description="decode half a batch while the other is computed; auto: on a GPU, or where "
         "`threads` leaves a core idle",

@@ -25,7 +25,7 @@ from ingest import reading as shielded
 from models.payloads import Payload
 from models.registry import Model
 from worker.blame import free_memory, is_memory, is_world
-from worker.runtime import Runtime
+from worker.runtime import Runtime, backend_of
 from worker.watchdog import HandedBack, limited
 
 log = get("worker")
@@ -40,6 +40,7 @@ class Reading:
     payload: Payload | None = None
     diagnosis: Diagnosis | None = None
     device: str = "none"
+    backend: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -225,6 +226,7 @@ class Diagnoser:
         seconds = (time.perf_counter() - start) / len(readings)
         for reading, diagnosis in zip(readings, diagnoses, strict=True):
             reading.diagnosis, reading.device = diagnosis, model.device
+            reading.backend = backend_of(model)
             reading.seconds["forward"] = round(seconds, 6)
             metrics.stage_seconds.labels("forward", reading.job.model).observe(seconds)
 
@@ -270,6 +272,7 @@ class Diagnoser:
             job=reading.job,
             diagnosis=diagnosis,
             device=reading.device,
+            backend=reading.backend,
             artifacts=stored,
             seconds=reading.seconds,
         )

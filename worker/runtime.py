@@ -9,12 +9,13 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from db import metrics
 from db.errors import Misconfigured
 from db.logs import get, place
 from db.records import Diagnosis, Finding
-from models import registry
+from models import backends, registry
 from models.card import ModelCard
 from models.payloads import Payload
 from models.registry import Model
@@ -79,11 +80,18 @@ def footprint(card: ModelCard) -> int:
     return 2 * sum((card.folder / weights.file).stat().st_size for weights in card.weights)
 
 
+def backend_of(model: Model) -> str | None:
+    """What an opened model computes by, None of one that has no network."""
+    found: str | None = getattr(model, "backend", None)
+    return found
+
+
 class Runtime:
     """The models of one worker process: opened once, the least lately used closed beyond a budget."""
 
-    def __init__(self, device: str, memory: int = 0) -> None:
+    def __init__(self, device: str, memory: int = 0, folder: Path | None = None) -> None:
         self.device = device
+        self.folder = folder  #: where measured back-ends are on record; None: the reference
         self.memory = memory  #: bytes for models; 0: unlimited
         self.models: dict[str, Model] = {}  #: those open, least lately used first
         self.served: dict[str, ModelCard] = {}  #: those that were opened and warmed up once
@@ -123,12 +131,14 @@ class Runtime:
         metrics.model_info.labels(card.name, card.version, card.weights_sha256[:12], model.device).set(1)
         log.info(
             "model_ready", model=card.name, version=card.version, device=model.device,
-            seconds=round(seconds, 3),
+            backend=backend_of(model), seconds=round(seconds, 3),
         )  # fmt: skip
 
     def _opened(self, card: ModelCard) -> Model:
         """A model opened, warmed up, and the newest on the shelf."""
         model = registry.load(card.name, self.device)
+        if self.folder is not None:
+            backends.choose(model, self.folder)
         model.examine([registry.family(card.name).example()])
         with self._lock:
             self.models[card.name] = model

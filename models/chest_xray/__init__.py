@@ -28,6 +28,13 @@ def example(name: str = "film-pneumonia.png") -> Image:
     return Image(pixels=film, modality="DX", body_part="CHEST", view_position="AP", bits_stored=8)
 
 
+def variations(count: int) -> list[Image]:
+    """The invented films mixed, turned, shifted, brightened and grained: to compare back-ends on."""
+    from models.chest_xray.invent import varied
+
+    return varied([example("film-normal.png"), example()], count)
+
+
 def render(payload: Payload, findings: Sequence[Finding], artifacts: Mapping[str, bytes]) -> Explanation:
     """The film with the heat map over it, as a PNG."""
     from models.chest_xray import view

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,28 @@ from scipy import ndimage
 
 from models.chest_xray import films as source
 from models.chest_xray.prepare import stretch
+from models.payloads import Image
 
 ROWS, COLUMNS = 304, 368
 MARGIN = 22  #: cut off all round at the end
 COMPONENTS = 60
 SPREAD = 0.85  #: of each component's standard deviation, so that draws stay near the middle
+
+
+def varied(films: list[Image], count: int, seed: int = 0) -> list[Image]:
+    """Films mixed from the given ones, turned by up to 4 degrees, shifted, brightened, grained."""
+    rng = np.random.default_rng(seed)
+    sides = films[0].pixels.shape
+    whole = [np.asarray(PIL.Image.fromarray(f.pixels).resize(sides[::-1]), np.float32) for f in films]
+    made = []
+    for _ in range(count):
+        shares = rng.dirichlet(np.full(len(whole), 0.7))
+        mixed = np.tensordot(shares, np.stack(whole), 1)
+        turned = ndimage.rotate(mixed, rng.uniform(-4, 4), reshape=False, order=1, mode="nearest")
+        moved = ndimage.shift(turned, rng.uniform(-6, 6, 2), order=1, mode="nearest")
+        grained = moved.clip(0, 1) ** rng.uniform(0.8, 1.25) + rng.normal(0, rng.uniform(0, 0.02), sides)
+        made.append(replace(films[0], pixels=grained.clip(0, 1).astype(np.float32)))
+    return made
 
 
 def _unmarked(film: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import PIL.Image
@@ -15,10 +15,11 @@ from torch import Tensor
 
 from db.errors import Abstained
 from db.records import SNOMED, Code, Diagnosis, Finding
+from models.backends import REFERENCE, build, pinned
 from models.card import ModelCard
 from models.chest_xray.gate import Gate, refuse_header, refuse_pixels
 from models.chest_xray.measure import bacterial, pneumonia
-from models.chest_xray.network import FILM, Ensemble, ResidualNetwork, average_logits, standardise
+from models.chest_xray.network import FILM, Ensemble, Together
 from models.chest_xray.prepare import Prepared, prepare
 from models.payloads import Image, Payload
 
@@ -42,7 +43,15 @@ class ChestXray:
         films = Ensemble.read(card.folder / "films.safetensors", FILM, device)
         self.members = films.members
         self.temperature, self.kind_temperature = films.temperatures
+        self.backend = REFERENCE
+        self._compute: Callable[[Tensor], Tensor] = Together(self.members).eval()
         self.gate = Gate(load_file(card.folder / "gate.safetensors"), device)
+
+    def use(self, backend: str) -> None:
+        """Computes the members' logits by another back-end; gate and heat map stay the reference's."""
+        example = torch.zeros(2, 1, FILM.side, FILM.side, device=self.device)
+        self._compute = build(backend, Together(self.members).eval(), example)
+        self.backend = backend
 
     def examine(self, payloads: Sequence[Payload]) -> list[Diagnosis]:
         """One diagnosis a payload, in order. Raises FloatingPointError when an answer is not finite."""
@@ -69,22 +78,22 @@ class ChestXray:
         return prepare(payload.pixels, FILM.side)
 
     def _read(self, films: list[Prepared]) -> list[Diagnosis]:
-        squares = torch.from_numpy(np.stack([f.pixels for f in films]))[:, None].to(self.device)
+        squares = pinned(torch.from_numpy(np.stack([f.pixels for f in films]))[:, None], self.device)
         with torch.inference_mode():
             refusals = self.gate.refuse(squares)
             keep = [i for i, refusal in enumerate(refusals) if refusal is None]
-            logits = average_logits(self.members, squares[keep]) if keep else torch.zeros(0, FILM.classes)
-        answers = logits.double().cpu().numpy()
+            told = self._compute(squares[keep]).cpu() if keep else torch.zeros(0, FILM.classes)
+        answers = told[:, : FILM.classes].double().numpy()
         if not np.isfinite(answers).all():
             raise FloatingPointError("the network returned a number that is not finite")
         sick = pneumonia(answers, self.temperature) >= self.card.threshold("pneumonia")
-        positive = [i for i, called in zip(keep, sick, strict=True) if called]
-        maps = dict(zip(positive, self.heat(squares[positive]), strict=True)) if positive else {}
-        told = dict(zip(keep, answers, strict=True))
+        shown = iter(_shown(told[torch.from_numpy(sick), FILM.classes :])) if sick.any() else iter(())
+        maps = {i: next(shown) for i, called in zip(keep, sick, strict=True) if called}
+        told_by_film = dict(zip(keep, answers, strict=True))
         return [
             Diagnosis.abstain(refusal.code, refusal.sentence)
             if refusal is not None
-            else self._diagnosis(told[i], films[i], maps.get(i))
+            else self._diagnosis(told_by_film[i], films[i], maps.get(i))
             for i, refusal in enumerate(refusals)
         ]
 
@@ -94,22 +103,8 @@ class ChestXray:
         squares: prepared films (n, 1, side, side). Returns (n, side, side), each scaled to a largest
         value of 1.
         """
-        from captum.attr import LayerGradCam
-
-        seen = standardise(squares).clone().requires_grad_()
-        total = torch.zeros(len(squares), 1, FILM.side, FILM.side, device=squares.device)
-        for member in self.members:
-
-            def margin(x: Tensor, member: ResidualNetwork = member) -> Tensor:
-                logits: Tensor = member(x)
-                return logits[:, 1:].logsumexp(1) - logits[:, 0]
-
-            cam = LayerGradCam(margin, member.body[-1]).attribute(seen, relu_attributions=True).detach()
-            total += F.interpolate(cam, (FILM.side, FILM.side), mode="bicubic", align_corners=False)
-        total = total.clamp_min(0)
-        peak = total.amax((2, 3), keepdim=True).clamp_min(1e-12)
-        found: NDArray[np.float32] = (total / peak)[:, 0].float().cpu().numpy()
-        return found
+        with torch.inference_mode():
+            return _shown(self._compute(squares)[:, FILM.classes :])
 
     def _diagnosis(
         self, logits: NDArray[np.float64], film: Prepared, heat: NDArray[np.float32] | None
@@ -135,6 +130,16 @@ class ChestXray:
             for (code, p), t in zip(points, thresholds, strict=True)
         )
         return one, two
+
+
+def _shown(cells: Tensor) -> NDArray[np.float32]:
+    """Maps (n, cells) as smooth ones (n, side, side) of the film's side, each with a largest value of 1."""
+    side = round(cells.shape[1] ** 0.5)
+    maps = cells.float().reshape(len(cells), 1, side, side)
+    smooth = F.interpolate(maps, (FILM.side, FILM.side), mode="bicubic", align_corners=False).clamp_min(0)
+    peak = smooth.amax((2, 3), keepdim=True).clamp_min(1e-12)
+    found: NDArray[np.float32] = (smooth / peak)[:, 0].cpu().numpy()
+    return found
 
 
 def _finding(

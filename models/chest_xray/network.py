@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -123,6 +124,38 @@ def average_logits(members: list[ResidualNetwork], x: Tensor, zooms: tuple[float
     """Mean logits of all members over all views of images in 0..1. (B, 1, side, side) to (B, classes)."""
     total = torch.stack([m(standardise(v)) for v in views(x, zooms) for m in members])
     return total.mean(0)
+
+
+class Together(nn.Module):
+    """All members on a film and its mirror as one network, for a back-end to compute.
+
+    What it gives, (batch, classes + cells): the mean logits, then the cells of a Grad-CAM map (Selvaraju
+    2017) of sick against normal, summed over the members. Behind the last block come a mean and a linear
+    layer alone, so that the map's gradient is known without a pass backwards.
+    """
+
+    def __init__(self, members: list[ResidualNetwork]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images in 0..1, (batch, 1, side, side)."""
+        upright, mirrored = views(x, (1.0,))
+        upright, mirrored = standardise(upright), standardise(mirrored)
+        told = [_explained(cast(ResidualNetwork, m), upright, mirrored) for m in self.members]
+        logits = torch.stack([mean for mean, _ in told]).mean(0)
+        cells = torch.stack([cam for _, cam in told]).sum(0)
+        return torch.cat([logits, cells.flatten(1)], 1)
+
+
+def _explained(member: ResidualNetwork, upright: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:
+    """A member's mean logits over both views, and its map of the first (batch, rows, columns)."""
+    features = member.body(upright)
+    logits: Tensor = member.head(features.mean((2, 3)))
+    weight = member.head.weight
+    gradient = logits[:, 1:].softmax(1) @ weight[1:] - weight[0]
+    cam = (gradient[:, :, None, None] * features).sum(1) / (features.shape[2] * features.shape[3])
+    return (logits + member(mirrored)) / 2, cam.clamp_min(0)
 
 
 def pack(members: list[nn.Module]) -> dict[str, Tensor]:

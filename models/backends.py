@@ -1,0 +1,191 @@
+"""Ways to compute a network: the reference, and faster ones that are used only where they agree with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from db.errors import Misconfigured
+from models.card import ModelCard
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    Compute = Callable[[Tensor], Tensor]
+
+REFERENCE = "torch-fp32"
+FILE = "backends.json"  #: what was measured on this machine, in the home's `models/`
+
+
+def names(device: str) -> tuple[str, ...]:
+    """The back-ends that can be tried on a device here, the reference first."""
+    found = [REFERENCE, "torch-bf16"]
+    if device == "cpu":
+        found += ["onnxruntime-fp32"] if find_spec("onnxruntime") and find_spec("onnxscript") else []
+        found += ["openvino-fp32", "openvino-bf16"] if find_spec("openvino") else []
+    return tuple(found)
+
+
+def build(name: str, network: nn.Module, example: Tensor) -> Compute:
+    """The network in evaluation mode as a function from a batch to its answers, in single precision.
+
+    example: one batch, whose first dimension is free. Raises Misconfigured for a back-end that is none.
+    """
+    makers: dict[str, Callable[[nn.Module, Tensor], Compute]] = {
+        REFERENCE: lambda network, _: network,
+        "torch-bf16": _torch_bf16,
+        "onnxruntime-fp32": _onnxruntime,
+        "openvino-fp32": lambda network, example: _openvino(network, example, "f32"),
+        "openvino-bf16": lambda network, example: _openvino(network, example, "bf16"),
+    }
+    if name not in makers:
+        raise Misconfigured(f"no back-end {name!r}; there are {', '.join(makers)}")
+    return makers[name](network, example)
+
+
+def _torch_bf16(network: nn.Module, example: Tensor) -> Compute:
+    import torch
+
+    layout = torch.channels_last if example.dim() == 4 else torch.preserve_format
+
+    def compute(batch: Tensor) -> Tensor:
+        with torch.autocast(batch.device.type, torch.bfloat16):
+            answers: Tensor = network(batch.contiguous(memory_format=layout))
+        return answers.float()
+
+    return compute
+
+
+def _openvino(network: nn.Module, example: Tensor, precision: str) -> Compute:
+    import openvino
+    import torch
+
+    shape = [-1, *example.shape[1:]]
+    graph = openvino.convert_model(network, example_input=example, input=shape)
+    settings = {
+        "INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }  # fmt: skip
+    compiled = openvino.Core().compile_model(graph, "CPU", settings)
+
+    def compute(batch: Tensor) -> Tensor:
+        answers = compiled(batch.contiguous().numpy(), share_inputs=True)[0]
+        return torch.from_numpy(answers.copy())
+
+    return compute
+
+
+def _onnxruntime(network: nn.Module, example: Tensor) -> Compute:
+    import onnxruntime
+    import torch
+
+    two = torch.cat([example, example])  # a first dimension of one would be taken for a constant
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        program = torch.onnx.export(
+            network, (two,), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False
+        )
+        if program is None:
+            raise Misconfigured("torch.onnx gave no program")
+        program.save(path)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def compute(batch: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {name: batch.contiguous().numpy()})[0])
+
+    return compute
+
+
+# ── what was measured, and what is used ───────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One back-end of one model, measured on one machine against the reference."""
+
+    model: str
+    weights_sha256: str
+    machine: str
+    device: str
+    backend: str
+    seconds: float  #: per input, median
+    speedup: float  #: the reference's seconds to its own
+    inputs: int
+    decisions: int  #: findings compared
+    agreement: float  #: share of decisions that are the reference's
+    worst: float  #: largest difference of a probability
+    admitted: bool
+    reason: str  #: why not, "" when admitted
+    at: str  #: UTC date
+
+
+@cache
+def machine() -> str:
+    """What a measurement holds for: the processor's name and cores, and the libraries' versions."""
+    from importlib.metadata import version
+
+    processor = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        lines = info.read_text("utf-8", "replace").splitlines()
+        named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        processor = named[0] if named else processor
+    libraries = [f"{n} {version(n)}" for n in ("torch", "onnxruntime", "openvino") if find_spec(n)]
+    return f"{processor}, {len(os.sched_getaffinity(0))} cores; {', '.join(libraries)}"
+
+
+def recorded(folder: Path) -> list[Measured]:
+    """What was measured, from a home's `models/`; nothing when it was never or the file is damaged."""
+    try:
+        return [Measured(**entry) for entry in json.loads((folder / FILE).read_text("utf-8"))]
+    except (OSError, ValueError, TypeError):
+        return []
+
+
+def record(folder: Path, found: Sequence[Measured]) -> None:
+    """Replaces what was measured of the same models on the same machine and device."""
+    same = {(m.model, m.machine, m.device) for m in found}
+    kept = [m for m in recorded(folder) if (m.model, m.machine, m.device) not in same]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    half = folder / f".{FILE}"
+    half.write_text(json.dumps([asdict(m) for m in (*kept, *found)], indent=1), "utf-8")
+    os.replace(half, folder / FILE)
+
+
+def fastest(folder: Path, card: ModelCard, device: str) -> str:
+    """The fastest back-end admitted for these weights on this machine; the reference when none was."""
+    fits = [
+        m
+        for m in recorded(folder)
+        if m.admitted and (m.model, m.weights_sha256, m.machine, m.device)
+        == (card.name, card.weights_sha256, machine(), device) and m.backend in names(device)
+    ]  # fmt: skip
+    return min(fits, key=lambda m: m.seconds).backend if fits else REFERENCE
+
+
+def choose(model: Any, folder: Path) -> str | None:
+    """Lets a model compute by the fastest back-end admitted; its name, None where it has no choice."""
+    use = getattr(model, "use", None)
+    if use is None:
+        return None
+    name = fastest(folder, model.card, model.device)
+    if name != REFERENCE:
+        use(name)
+    return name
+
+
+def pinned(batch: torch.Tensor, device: str) -> torch.Tensor:
+    """A batch on the device; to a GPU from pinned memory, so that the copy does not hold up the host."""
+    return batch.pin_memory().to(device, non_blocking=True) if device.startswith("cuda") else batch
