@@ -44,7 +44,7 @@ def panel(name: str, carried: dict[str, tuple[int, ...]], *, phased: bool = Fals
     return Variants(calls=tuple(calls.values()), assembly="GRCh38")
 
 
-# CPIC guideline for clopidogrel (Lee 2022), table 2: *2/*2 is a poor metaboliser, clopidogrel is to be avoided
+# CPIC guideline for clopidogrel (Lee 2022), table 2: *2/*2 is a poor metaboliser, to be given another drug
 def test_two_lost_alleles_of_cyp2c19_warn_of_clopidogrel() -> None:
     found = examine(Variants(diplotypes={"CYP2C19": "*2/*2"}))
     assert gene(found, "CYP2C19").code.value == "cyp2c19-poor-metabolizer"
