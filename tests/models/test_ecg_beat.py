@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,11 @@ DATA = Path(os.environ.get("WETREAD_DATA", Path(__file__).parents[2] / ".." / "s
 MITDB = DATA / "ecg" / "mitdb"
 needs_data = pytest.mark.skipif(not MITDB.is_dir(), reason="needs the data folder: set WETREAD_DATA")
 KINDS = tuple("N" * 8 + "V" + "N" * 6 + "S" + "N" * 8 + "V" + "N" * 8)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> None:
+    torch.set_num_threads(1)
 
 
 @functools.cache
