@@ -77,7 +77,8 @@ def run_worker(settings: Settings, device: str | None, lanes: Sequence[str] | No
     set_threads(settings.threads)
     cards = _cards(settings)
     metrics.announce(card.name for card in cards)
-    runtime.load(cards, threads=LOADERS)
+    first = _asked_for(settings, cards, chosen)
+    runtime.load(first, LOADERS, [card for card in cards if card not in first])
     canary = Canary(
         canary_sender(app, queue.connect(settings.redis), name), lambda: diagnoser.busy_since is not None,
         seconds=settings.canary_seconds, seconds_max=settings.canary_seconds_max,
@@ -100,6 +101,17 @@ def _cards(settings: Settings) -> tuple[ModelCard, ...]:
 
     also_in(settings.folder("models"))
     return tuple(card for card in served(settings.models) if card.needs.kind != "none")
+
+
+def _asked_for(settings: Settings, cards: Sequence[ModelCard], lanes: Sequence[str]) -> Sequence[ModelCard]:
+    """The models that the rules can send into these lanes: the others are opened when a job asks for one."""
+    from ingest.rules import BadRules, parse
+
+    try:
+        wanted = parse(settings.rules.read_bytes(), cards).models_of(lanes)
+    except (OSError, BadRules):  # no rules, or bad ones, of which ingest tells
+        return cards
+    return cards if wanted is None else [card for card in cards if card.name in wanted]
 
 
 def run_web(settings: Settings, name: str) -> None:

@@ -40,6 +40,8 @@ def is_part(suffix: str) -> bool:
 def gather(work: Path, folder: Path) -> None:
     """Makes a claimed header and its signal files one packed record; may be repeated after any stop.
 
+    Raises Rejected `too-large`.
+
     folder: where in the inbox it came from. Nothing happens while a signal file lacks: the reader says so.
     """
     named = signals(work)
@@ -52,6 +54,11 @@ def gather(work: Path, folder: Path) -> None:
     if not all(place.exists() for place in places.values()):
         return
     header = work.read_bytes()
+    if sum(place.stat().st_size for place in places.values()) > ecg.MAX_BYTES:
+        raise Rejected(
+            "too-large", f"its signal files have more than {ecg.MAX_BYTES} bytes together",
+            "Send a shorter part of the recording.",
+        )  # fmt: skip
     packed = ecg.pack(header, {signal: place.read_bytes() for signal, place in places.items()})
     half = work.with_name(f".pack-{work.name}")
     half.write_bytes(packed)

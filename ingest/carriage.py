@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any, get_args
 
 import numpy as np
 
 from models.payloads import Call, Payload
 
+_CALL = tuple(field.name for field in fields(Call))  #: there may be thousands: names travel once at most
 _TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Payload)}
 
 
@@ -44,7 +45,7 @@ def unpacked(header: Mapping[str, Any], data: bytes) -> Payload:
 
 def _plain(value: object) -> object:
     if isinstance(value, Call):
-        return asdict(value)
+        return [_plain(getattr(value, name)) for name in _CALL]
     if isinstance(value, tuple):
         return [_plain(v) for v in value]
     return dict(value) if isinstance(value, Mapping) else value
@@ -54,6 +55,10 @@ def _rich(name: str, value: Any) -> Any:
     """JSON has no tuples."""
     if isinstance(value, list):
         if name == "calls":
-            return tuple(Call(**{k: _rich(k, v) for k, v in call.items()}) for call in value)
-        return tuple(_rich("", v) for v in value)
+            return tuple(Call(**dict(zip(_CALL, map(_tuples, call), strict=True))) for call in value)
+        return _tuples(value)
     return value
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

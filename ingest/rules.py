@@ -11,7 +11,7 @@ import fnmatch
 import hashlib
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -57,7 +57,9 @@ class Range(_Strict):
 Word = Annotated[str, Field(min_length=1, max_length=128)]
 Words = Word | Annotated[list[Word], Field(min_length=1)]
 Numbers = int | Range | Annotated[list[int], Field(min_length=1)]
-KindName = Literal["image", "note", "document"]
+KindName = Literal[
+    "image", "note", "document", "table", "variants", "expression", "sequence", "recording", "molecule"
+]
 Kinds = KindName | Annotated[list[KindName], Field(min_length=1)]
 
 
@@ -139,6 +141,19 @@ class Rules:
     def count_slices(self) -> bool:
         """Does a rule ask for what is known of a whole series alone?"""
         return any(rule.match.slices is not None for rule in self.rules)
+
+    def models_of(self, lanes: Collection[str]) -> frozenset[str] | None:
+        """The models that work in these lanes can be for; None when it can be any."""
+        if Decision(rule=DEFAULT).lane in lanes:
+            return None
+        named: set[str] = set()
+        for rule in self.rules:
+            if rule.lane in lanes and isinstance(rule.models, str):
+                if rule.models == "all":
+                    return None
+            elif rule.lane in lanes:
+                named.update(rule.models)
+        return frozenset(named)
 
     def decide(self, subject: Subject) -> Decision:
         """The first rule that matches decides; without one, the default does."""

@@ -97,18 +97,24 @@ class Runtime:
         self.served: dict[str, ModelCard] = {}  #: those that were opened and warmed up once
         self.refused: dict[str, str] = {}  #: model -> why it could not be loaded
         self.wanted = 0  #: how many are to be loaded
+        self._done = 0
         self._lock = threading.Lock()
 
-    def load(self, cards: Sequence[ModelCard], threads: int = 1) -> None:
-        """Opens and warms up every model, several at a time; one that is refused does not stop the others."""
+    def load(self, cards: Sequence[ModelCard], threads: int = 1, later: Sequence[ModelCard] = ()) -> None:
+        """Opens and warms up every model, several at a time; one that is refused does not stop the others.
+
+        later: those that are opened only when a job asks for them.
+        """
         self.wanted = len(cards)
+        self.served.update({card.name: card for card in later})
         with ThreadPoolExecutor(threads, "load") as pool:
-            list(pool.map(self._try, cards))
+            for _ in pool.map(self._try, cards):
+                self._done += 1
 
     @property
     def progress(self) -> str:
         """How far the loading is: `warming 3/20`."""
-        return f"warming {len(self.served) + len(self.refused)}/{self.wanted}"
+        return f"warming {self._done}/{self.wanted}"
 
     @property
     def held(self) -> dict[str, str]:

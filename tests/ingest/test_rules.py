@@ -98,6 +98,22 @@ def test_without_a_rule_that_matches_the_default_decides() -> None:
     assert (found.rule, found.models, found.lane, found.policy) == ("default", None, "routine", "wait")
 
 
+@pytest.mark.parametrize(
+    ("models", "lanes", "found"),
+    [
+        ('["film"]', ["stat"], {"film"}),
+        ('"none"', ["stat"], set()),
+        ('"all"', ["stat"], None),
+        ('["film"]', ["off-peak"], set()),
+        ('["film"]', ["stat", "routine"], None),
+    ],
+)
+def test_a_lane_asks_for_the_models_that_rules_send_there(
+    models: str, lanes: list[str], found: set[str] | None
+) -> None:
+    assert rules(f'[[rule]]\nname = "x"\nmodels = {models}\nlane = "stat"').models_of(lanes) == found
+
+
 def test_a_path_that_may_name_a_patient_is_in_no_reason() -> None:
     found = rules('[[rule]]\nname = "x"\nmatch = {path = "stat/**", site = "n"}')
     decision = found.decide(Subject(kind="note", facts={}, path="canary/a.txt", site="canary"))

@@ -85,3 +85,12 @@ def test_loading_says_how_far_it_is() -> None:
     runtime = Runtime("cpu")
     runtime.load([registry.card("note-diagnosis")])
     assert runtime.progress == "warming 1/1"
+
+
+def test_what_its_lanes_do_not_ask_for_is_opened_when_a_job_does() -> None:
+    first, later = (registry.card(name) for name in ("note-diagnosis", "note-assertion"))
+    runtime = Runtime("cpu")
+    runtime.load([first], later=[later])
+    assert list(runtime.models) == ["note-diagnosis"]
+    assert runtime.held == {card.name: card.weights_sha256 for card in (first, later)}
+    assert runtime.model(later.name, later.version, later.weights_sha256).card == later
