@@ -112,9 +112,11 @@ class WarfarinDose:
             whole = sum(terms.values())
             told = {name: term / whole * dose for name, term in terms.items()}
         else:
-            parts = shapley(self._dose, matrix([patient])[0], self.background, draws=32)
+            row = matrix([patient])[0]
+            parts = shapley(self._dose, row, self.background, draws=32)
             told = {}
-            for column, part in zip(COLUMNS.values(), parts, strict=True):
-                told[column] = told.get(column, 0.0) + float(part)
+            for feature, value, part in zip(COLUMNS.values(), row, parts, strict=True):
+                name = f"{feature} (not known)" if np.isnan(value) else feature
+                told[name] = told.get(name, 0.0) + float(part)
         order = sorted(told.items(), key=lambda pair: -abs(pair[1]))
         return [{"feature": name, "mg_per_week": round(value, 2)} for name, value in order if round(value, 2)]
