@@ -40,6 +40,11 @@ def expanded(rows: Floats, recipe: Recipe) -> tuple[Floats, list[str], list[bool
         columns.append(_derived(derived.how, first, second * derived.scale))
         names.append(derived.name)
         numeric.append(True)
+    for bend in recipe.bends:
+        beyond = (rows[:, at[bend.of]] - bend.at) * (1 if bend.side == "above" else -1)
+        columns.append(np.maximum(beyond, 0))
+        names.append(f"{bend.of} {bend.side} {bend.at:g}")
+        numeric.append(True)
     return np.stack(columns, axis=1), names, numeric
 
 
@@ -122,6 +127,7 @@ def fit(rows: Floats, recipe: Recipe, seed: int = 0) -> Design:
             ends = np.unique(np.quantile(column, np.linspace(0, 1, recipe.knots + 1)))
             knots[place, : len(ends)] = ends
     flagged = np.asarray(np.isnan(table).any(axis=0))
+    flagged[table.shape[1] - len(recipe.bends) :] = False  # flagged already, as the feature that bends
     filled = np.where(np.isnan(table), fill, table)
     flags = np.isnan(table)[:, flagged].astype(np.float64)
     wide, plain = np.hstack([_curves(filled, knots), flags]), np.hstack([filled, flags])

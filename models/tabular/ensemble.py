@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 
 from models.estimators import Predictor, pack, unpack
-from models.tabular import design
+from models.tabular import design, shared
 from models.tabular.design import Design
 from models.tabular.recipe import Member, Recipe
-from models.tabular.rows import Floats
+from models.tabular.rows import Data, Floats
+from models.tabular.shared import Shared
 
 FLOOR = 1e-3  #: a member is never surer than 999 to 1: a forest's share of 0 is no certainty
 Arrays = dict[str, NDArray[Any]]
@@ -97,29 +98,29 @@ def _support(own: dict[str, Any], seed: int) -> Any:
     return CalibratedClassifierCV(SVC(**own), ensemble=False, cv=cut)
 
 
-def fit(
-    rows: Floats, labels: NDArray[np.int64], recipe: Recipe, *, seed: int = 0, compared: bool = False
-) -> Ensemble:
-    """The recipe fitted to (n, features) rows; not calibrated yet.
+def fit(data: Data, recipe: Recipe, *, seed: int = 0, compared: bool = False) -> Ensemble:
+    """The recipe fitted to a data set; not calibrated yet.
 
     compared: also the members of weight 0, which do not serve.
     """
-    prepared = design.fit(rows, recipe, seed)
+    prepared = design.fit(data.rows, recipe, seed)
     views: dict[str, Floats] = {}
     members: list[tuple[Member, Any]] = []
     for member in recipe.members:
         if not member.weight and not compared:
             continue
         if member.view not in views:
-            views[member.view] = prepared.view(rows, member.view)
+            views[member.view] = prepared.view(data.rows, member.view)
         for turn in range(member.seeds):
             one = member.model_copy(update={"weight": member.weight / member.seeds})
-            fitted = _fitted(estimator(member, seed + turn), views[member.view], labels)
+            fitted = _fitted(member, seed + turn, views[member.view], data)
             members.append((one, fitted))
     return Ensemble(design=prepared, members=members)
 
 
-def _fitted(chosen: Any, table: Floats, labels: NDArray[np.int64]) -> Any:
+def _fitted(member: Member, seed: int, table: Floats, data: Data) -> Any:
+    if member.kind == "shared":
+        return shared.fit(table, data.labels, data.helpers, member.parameters, seed)
     import warnings
 
     from sklearn.exceptions import ConvergenceWarning
@@ -127,7 +128,7 @@ def _fitted(chosen: Any, table: Floats, labels: NDArray[np.int64]) -> Any:
     with warnings.catch_warnings():
         # a perceptron stops after the rounds that its recipe names, whether or not it has settled
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return chosen.fit(table, labels)
+        return estimator(member, seed).fit(table, data.labels)
 
 
 _DESIGN = tuple(field.name for field in fields(Design) if field.name != "recipe")
@@ -137,7 +138,11 @@ def packed(ensemble: Ensemble, prefix: str) -> Arrays:
     """The ensemble as arrays for safetensors."""
     arrays: Arrays = {f"{prefix}design.{name}": getattr(ensemble.design, name) for name in _DESIGN}
     for place, (_, fitted) in enumerate(ensemble.members):
-        arrays |= pack(fitted, prefix=f"{prefix}{place}.")
+        own = f"{prefix}{place}."
+        if isinstance(fitted, Shared):
+            arrays |= {own + name: array for name, array in fitted.arrays.items()}
+        else:
+            arrays |= pack(fitted, prefix=own)
     arrays[f"{prefix}calibration"] = np.array([ensemble.temperature, ensemble.shift])
     return arrays
 
@@ -151,13 +156,17 @@ def unpacked(arrays: Mapping[str, NDArray[Any]], prefix: str, recipe: Recipe) ->
         if m.weight
         for _ in range(m.seeds)
     ]
-    members: list[tuple[Member, Predictor]] = [
-        (member, unpack(arrays, prefix=f"{prefix}{place}.")) for place, member in enumerate(listed)
-    ]
+    members = [(m, _member(m, arrays, f"{prefix}{place}.")) for place, m in enumerate(listed)]
     temperature, shift = arrays[f"{prefix}calibration"].tolist()
     return Ensemble(
         design=Design(recipe=recipe, **own), members=members, temperature=temperature, shift=shift
     )
+
+
+def _member(member: Member, arrays: Mapping[str, NDArray[Any]], prefix: str) -> Predictor | Shared:
+    if member.kind == "shared":
+        return Shared(arrays={n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)})
+    return unpack(arrays, prefix=prefix)
 
 
 def with_calibration(ensemble: Ensemble, temperature: float, shift: float) -> Ensemble:

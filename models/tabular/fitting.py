@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.calibration import expected_calibration_error, threshold_at_specificity
+from models.card import read as read_card
 from models.tabular import ensemble, measure, rows
 from models.tabular.ensemble import Arrays, Ensemble
 from models.tabular.measure import Labels, OutOfFold
 from models.tabular.recipe import Recipe
 from models.tabular.rows import Floats
+from models.training import figures, package
 
-FOLDS = 10
 ANSWERED = 0.95  #: part of the patients that the threshold of several classes must leave answered
 Say = Callable[[str], None]
 
@@ -32,7 +35,7 @@ def train(
     minutes: float | None = None,
     progress: Say | None = None,
 ) -> None:
-    """Writes model.safetensors and figures.json under out.
+    """Writes weights, card, example, figures.json and plots under out, which serves in the models folder.
 
     data: the data set as `rows.load` reads it. Once the minutes are up the members that do not serve are
     left out of the comparison. Raises ValueError on another layout.
@@ -43,24 +46,74 @@ def train(
     begun = time.monotonic()
     loaded = rows.load(data, recipe)
     out.mkdir(parents=True, exist_ok=True)
-    fitted = ensemble.fit(loaded.rows, loaded.labels, recipe, seed=seed)
+    fitted = ensemble.fit(loaded, recipe, seed=seed)
     spent = time.monotonic() - begun
     # the comparison costs some three times the serving members, in each fold
-    compared = minutes is None or 3 * FOLDS * spent < 60 * minutes
-    found = measure.out_of_fold(
-        loaded.rows, loaded.labels, recipe, FOLDS, seed=seed, compared=compared, progress=say
-    )
+    compared = minutes is None or 3 * recipe.folds * spent < 60 * minutes
+    found = measure.out_of_fold(loaded, recipe, recipe.folds, seed=seed, compared=compared, progress=say)
     arrays = _part(fitted, found, loaded.labels, "main.")
     told = _told(loaded, found, recipe)
     if recipe.informative:
-        hidden = blinded(loaded.rows, recipe)
-        again = measure.out_of_fold(hidden, loaded.labels, recipe, FOLDS, seed=seed, progress=say)
-        blind = ensemble.fit(hidden, loaded.labels, recipe, seed=seed)
+        hidden = replace(loaded, rows=blinded(loaded.rows, recipe))
+        again = measure.out_of_fold(hidden, recipe, recipe.folds, seed=seed, progress=say)
+        blind = ensemble.fit(hidden, recipe, seed=seed)
         arrays |= _part(blind, again, loaded.labels, "blind.")
         told["blind"] = _row("without " + ", ".join(recipe.informative), again.scores, again, loaded, recipe)
+    shutil.copyfile(recipe.folder / "recipe.toml", out / "recipe.toml")
     save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, out / "model.safetensors")
     (out / "figures.json").write_text(json.dumps(told, indent=2) + "\n", "utf-8")
+    _plotted(out, found, loaded.labels, recipe, told["threshold"])
+    if (recipe.folder / "card.toml").is_file():  # not the first training of all
+        _carded(out, told, recipe, data.name)
     say(f"{recipe.name}: {told['comparison'][0]}")
+
+
+def _plotted(out: Path, found: OutOfFold, labels: Labels, recipe: Recipe, threshold: float) -> None:
+    table = measure.cross_calibrated(found.scores, found, labels, recipe)
+    names = [one.value or "no" for one in recipe.classes]
+    chances = table[:, 1] if len(names) == 2 else table
+    figures.report(out, labels, chances, classes=names, threshold=threshold)
+
+
+def _carded(out: Path, told: dict[str, Any], recipe: Recipe, source: str) -> None:
+    """The served card with the figures, threshold and comparison of this training."""
+    served = read_card(recipe.folder)
+    first = told["comparison"][0]
+    rule = "chosen anew on the out-of-fold predictions, by the rule of the served card"
+    package.again(
+        out,
+        served,
+        version=f"{served.version}+{package.sha256(out / 'model.safetensors')[:8]}",
+        figures=[
+            {
+                "dataset": f"{source}, {recipe.folds}-fold cross-validation",
+                "metric": name,
+                "n": first["n"],
+                **value,
+            }
+            for name, value in first.items()
+            if isinstance(value, dict)
+        ],
+        operating_points=[{"finding": recipe.sought, "threshold": told["threshold"], "chosen": rule}],
+        notes="Trained anew on a user's data. Compared out of fold:\n\n" + comparison(told["comparison"]),
+    )
+
+
+def comparison(lines: Sequence[dict[str, Any]]) -> str:
+    """The members' figures as a table of plain text."""
+    width = max(len(line["model"]) for line in lines)
+    columns = [name for name in lines[0] if name not in ("model", "n")]
+    told = [" " * width + "".join(f"  {name:<19}" for name in columns).rstrip()]
+    for line in lines:
+        cells = [_figure(line[name]) for name in columns]
+        told.append(f"{line['model']:<{width}}" + "".join(f"  {cell:<19}" for cell in cells).rstrip())
+    return "\n".join(told)
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{value['value']:.3f} ({value['low']:.3f}-{value['high']:.3f})"
+    return f"{value:.3f}"
 
 
 def operating_point(table: Floats, labels: Labels, recipe: Recipe) -> float:
@@ -106,7 +159,7 @@ def _told(loaded: rows.Data, found: OutOfFold, recipe: Recipe) -> dict[str, Any]
     table = measure.cross_calibrated(found.scores, found, loaded.labels, recipe)
     threshold = operating_point(table, loaded.labels, recipe)
     return {
-        "folds": FOLDS,
+        "folds": recipe.folds,
         "comparison": lines,
         "subgroups": measure.by_group(loaded, table, recipe),
         "threshold": threshold,

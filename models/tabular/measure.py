@@ -41,8 +41,7 @@ def splits(labels: Labels, folds: int, seed: int = 0) -> list[tuple[Labels, Labe
 
 
 def out_of_fold(
-    table: Floats,
-    labels: Labels,
+    data: rows.Data,
     recipe: Recipe,
     folds: int,
     *,
@@ -54,12 +53,12 @@ def out_of_fold(
 
     compared: the members that do not serve as well.
     """
-    scores = np.zeros((len(labels), len(recipe.classes)))
+    scores = np.zeros((len(data.labels), len(recipe.classes)))
     members: dict[str, Floats] = {}
-    fold = np.zeros(len(labels), dtype=np.int64)
-    for number, (train, other) in enumerate(splits(labels, folds, seed)):
-        fitted = ensemble.fit(table[train], labels[train], recipe, seed=seed, compared=compared)
-        parts = fitted.parts(table[other])
+    fold = np.zeros(len(data.labels), dtype=np.int64)
+    for number, (train, other) in enumerate(splits(data.labels, folds, seed)):
+        fitted = ensemble.fit(data.take(train), recipe, seed=seed, compared=compared)
+        parts = fitted.parts(data.rows[other])
         scores[other] = ensemble.mean([(m.weight, s) for m, s in parts if m.weight])
         for name in {m.name for m, _ in parts}:
             own = members.setdefault(name, np.zeros_like(scores))
@@ -190,10 +189,10 @@ def evaluate(recipe: Recipe, data: Path, folds: int | None) -> dict[str, Any]:
     loaded = rows.load(data, recipe)
     served = opened(recipe)
     if folds:
-        found = out_of_fold(loaded.rows, loaded.labels, recipe, folds)
+        found = out_of_fold(loaded, recipe, folds)
         table = cross_calibrated(found.scores, found, loaded.labels, recipe)
     else:
-        table = np.concatenate([served.probabilities(row[None]) for row in loaded.rows])
+        table = served.probabilities(loaded.rows)
     silent = [served.refusal(row) is not None for row in loaded.rows]
     return {
         **figures(loaded.labels, table, recipe),

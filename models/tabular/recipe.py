@@ -36,11 +36,28 @@ class Derived(_Part):
     scale: float = 1.0  #: what the second is multiplied with first
 
 
+class Bend(_Part):
+    """Where a line may bend: a column of how far a feature lies beyond a point."""
+
+    of: str
+    at: float
+    side: Literal["above", "below"]
+
+
+class Helper(_Part):
+    """A column that is known of training patients alone and tells how ill they were; never an input."""
+
+    column: str
+    how: Literal["plain", "log", "logit", "is"]
+    word: str = ""  #: what the column must be, of `is`
+    least: float = 1.0  #: what lies below is taken for this before a logarithm
+
+
 class Member(_Part):
-    """One estimator of the ensemble; its parameters are scikit-learn's."""
+    """One estimator of the ensemble; its parameters are scikit-learn's, or those of `shared.Plan`."""
 
     name: str
-    kind: Literal["logistic", "boosting", "forest", "extra-trees", "support", "perceptron"]
+    kind: Literal["logistic", "boosting", "forest", "extra-trees", "support", "perceptron", "shared"]
     view: Literal["plain", "curves", "trees"]
     parameters: Mapping[str, Any] = {}
     seeds: int = 1  #: so many fits with different seeds are averaged
@@ -60,7 +77,10 @@ class Recipe(_Part):
     only: Mapping[str, tuple[str, ...]] = {}  #: feature -> categories that were learnt from, if it is given
     logs: tuple[str, ...] = ()  #: features seen through log(1 + x)
     derived: tuple[Derived, ...] = ()
+    bends: tuple[Bend, ...] = ()
+    helpers: tuple[Helper, ...] = ()
     knots: int = 6  #: pieces of a curve in the view `curves`
+    folds: int = 10  #: of the predictions that it is calibrated and compared on
     fewest_known: float = 0.5  #: share of the features that must be known
     informative: tuple[str, ...] = ()  #: features whose absence tells, unless all of them are absent
     groups: Mapping[str, str] = {}  #: column of the data set -> what subgroups it makes

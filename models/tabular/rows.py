@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,12 @@ class Data:
 
     rows: Floats  #: (n, features)
     labels: NDArray[np.int64]  #: (n,) places in the recipe's classes
-    groups: Mapping[str, tuple[str, ...]]  #: what subgroups -> one name a row
+    helpers: Floats  #: (n, helpers) NaN where not known
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  #: what subgroups -> one name a row
+
+    def take(self, places: NDArray[np.int64]) -> Data:
+        """Some of the rows, without their subgroups."""
+        return Data(rows=self.rows[places], labels=self.labels[places], helpers=self.helpers[places])
 
 
 def row(values: Mapping[str, Value], recipe: Recipe) -> Floats:
@@ -86,8 +91,28 @@ def load(path: Path, recipe: Recipe) -> Data:
     return Data(
         rows=np.array(table, dtype=np.float64).T.reshape(len(labels), -1),
         labels=np.array(labels, dtype=np.int64),
+        helpers=_helpers(columns, recipe, len(labels)),
         groups=groups,
     )
+
+
+def _helpers(columns: files.Columns, recipe: Recipe, n: int) -> Floats:
+    """(n, helpers); a column that the file does not have is not known of anyone."""
+    table = np.full((n, len(recipe.helpers)), np.nan)
+    for place, helper in enumerate(recipe.helpers):
+        cells = columns.get(helper.column, [None] * n)
+        if helper.how == "is":
+            known = [math.nan if cell is None else float(cell == helper.word) for cell in cells]
+            table[:, place] = known
+            continue
+        values = np.array([math.nan if cell is None else float(cell) for cell in cells])
+        if helper.how == "log":
+            values = np.log(np.maximum(values, helper.least))
+        elif helper.how == "logit":
+            share = np.clip(values, 0.003, 0.997)
+            values = np.log(share / (1 - share))
+        table[:, place] = values
+    return table
 
 
 def _column(cells: list[str | None], name: str, recipe: Recipe) -> list[float]:

@@ -1,6 +1,7 @@
 """Data sets, preparation and figures that the families on tables share."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +25,17 @@ def toy(**more: object) -> Recipe:
 MEMBERS = (
     Member(name="line", kind="logistic", view="curves"),
     Member(name="trees", kind="boosting", view="trees", parameters={"max_iter": 5}, seeds=2),
+    Member(name="net", kind="shared", view="curves", parameters={"width": 8, "members": 2}),
     Member(name="vectors", kind="support", view="plain", parameters={"C": 1.0}),
 )
 
 
-def drawn(n: int = 80) -> tuple[rows.Floats, measure.Labels]:
+def drawn(n: int = 80) -> rows.Data:
     rng = np.random.default_rng(0)
     table = np.stack([rng.uniform(30, 80, n), rng.integers(0, 2, n), rng.uniform(150, 300, n)], axis=1)
     labels = (table[:, 0] + 10 * table[:, 1] + rng.normal(0, 5, n) > 60).astype(np.int64)
     table[::7, 2] = np.nan
-    return table, labels
+    return rows.Data(rows=table, labels=labels, helpers=labels[:, None] + rng.normal(0, 0.1, (n, 1)))
 
 
 def test_arff_gives_its_columns_with_question_marks_as_not_known(tmp_path: Path) -> None:
@@ -76,22 +78,21 @@ def test_the_column_ca_is_vessels_only_where_it_counts_them() -> None:
 
 
 def test_what_is_stored_answers_as_what_was_fitted() -> None:
-    table, labels = drawn()
-    fitted = ensemble.with_calibration(ensemble.fit(table, labels, toy()), 1.3, 0.2)
+    data = drawn()
+    fitted = ensemble.with_calibration(ensemble.fit(data, toy()), 1.3, 0.2)
     stored = ensemble.unpacked(ensemble.packed(fitted, "m."), "m.", toy())
-    assert stored.probabilities(table) == pytest.approx(fitted.probabilities(table), abs=1e-6)
+    assert stored.probabilities(data.rows) == pytest.approx(fitted.probabilities(data.rows), abs=1e-6)
 
 
 def test_out_of_fold_predictions_find_what_is_there_and_nothing_in_shuffled_labels() -> None:
-    table, labels = drawn(160)
-    found = measure.out_of_fold(table, labels, toy(), 4)
-    assert measure.auc(labels, found.scores) > 0.9
-    shuffled = np.random.default_rng(1).permutation(labels)
-    assert 0.3 < measure.auc(shuffled, measure.out_of_fold(table, shuffled, toy(), 4).scores) < 0.7
+    data = drawn(160)
+    assert measure.auc(data.labels, measure.out_of_fold(data, toy(), 4).scores) > 0.9
+    shuffled = replace(data, labels=np.random.default_rng(1).permutation(data.labels))
+    assert 0.3 < measure.auc(shuffled.labels, measure.out_of_fold(shuffled, toy(), 4).scores) < 0.7
 
 
 def test_no_background_row_is_a_row_of_the_data() -> None:
-    table, _ = drawn()
+    table = drawn().rows
     background = design.fit(table, toy()).background
     same = (np.nan_to_num(background)[:, None] == np.nan_to_num(table)[None]).all(2)
     assert not same.any()
