@@ -1,21 +1,15 @@
-"""Jobs: owed, hinted, claimed under a lease, concluded once; SQL is the record, Redis only hints."""
+"""Jobs: owed, hinted, given back, taken back; SQL is the record, Redis only hints."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
-    Select,
-    TextClause,
     and_,
-    exists,
     func,
     insert,
     literal_column,
@@ -27,13 +21,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from db.ids import new_id
 from db.leases import LeaseWatch
-from db.records import Diagnosis, FileState, Finding, JobState, Kind
+from db.records import Diagnosis, JobState
 from db.store import Store, Writer
-from db.tables import WAITING, Artifact, Evidence, File, Job, JobInput, Result, SeriesRevision
+from db.tables import WAITING, Evidence, Job, JobInput
 
 CONCLUDED = (JobState.DONE, JobState.ABSTAINED)
 LONGEST_DELAY = timedelta(minutes=10)  #: of a retry
-Waiting = Row[str, str, str, str, str, int, datetime]  #: of _chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,24 +107,6 @@ def owe(
     return new
 
 
-def unread(writer: Writer, case_id: str, evidence_id: str, series: str, reason: str) -> None:
-    """Records, once a series, that no model reads this input: an abstention people can see."""
-    digest = hashlib.sha256(f"unread:{series}".encode()).hexdigest()
-    owe(writer, case_id, evidence_id, digest, [Owed(model="none", version="1", weights_sha256="")])
-    row = writer.connection.execute(
-        select(Job.id).where(Job.input_digest == digest, Job.model == "none", Job.state == JobState.OWED)
-    ).one_or_none()
-    if row is None:
-        return
-    writer.connection.execute(
-        update(Job)
-        .where(Job.id == row.id)
-        .values(state=JobState.ABSTAINED, finished_at=writer.now, device="none")
-    )
-    insert_results(writer, row.id, Diagnosis(abstained=True, reason=reason))
-    writer.audit(f"job:{row.id}", "job:abstained", reason=reason.partition(":")[0])
-
-
 def take_owed(store: Store, limit: int = 500) -> list[tuple[str, str]]:
     """Marks owed jobs as queued and returns their (id, lane), oldest first; the caller then hints Redis."""
     with store.read() as connection:
@@ -152,7 +127,7 @@ def take_owed(store: Store, limit: int = 500) -> list[tuple[str, str]]:
 
 
 def _due(now: datetime) -> ColumnElement[bool]:
-    return and_(Job.state == JobState.OWED, _due_time(now))
+    return and_(Job.state == JobState.OWED, due_time(now))
 
 
 def hint_lost(
@@ -190,311 +165,10 @@ def waiting(connection: Connection, limit: int) -> int:
     return int(connection.scalar(select(func.count()).select_from(some)) or 0)
 
 
-def claim(
-    store: Store, job_id: str, *, worker: str, lease_seconds: float, limit: int = 1,
-    lanes: Sequence[str] | None = None, yield_turn: bool = False, held: Mapping[str, str] | None = None,
-) -> list[Claimed]:  # fmt: skip
-    """Claims what is best to do now, prompted by a hinted job, with neighbours of its model and lane.
-
-    lanes: those served, most urgent first; None keeps to the hinted job's own lane. The first lane
-        with waiting work is served; with `yield_turn` it is instead the lane, of those behind it, whose
-        work waits longest, so that a stream of urgent work starves nobody.
-    held: the models that the worker holds, with their weights' SHA-256: what is owed to another version
-        of one of them is left to a worker that holds that.
-    limit: jobs at most. One that was tried before goes alone: were it to end the process, it ends no other's.
-    Empty when the hint is late: the job is done, or in another worker's hands.
-    """
-    with store.read() as connection:
-        mine = _readable(held or {})
-        first = connection.execute(_chosen(Job.id == job_id, WAITING, *mine)).one_or_none()
-        if first is not None and lanes is not None:
-            first = _best(connection, lanes, yield_turn, first, store.now(), mine)
-    if first is None:
-        return []
-    return _take(store, first, 1 if first.attempts else limit, worker, lease_seconds)
-
-
-def _take(store: Store, first: Waiting, limit: int, worker: str, lease_seconds: float) -> list[Claimed]:
-    """Claims a job, unless another just did, and the oldest of its neighbours that were not tried before."""
-    same = (
-        WAITING, Job.model == first.model, Job.lane == first.lane,
-        Job.weights_sha256 == first.weights_sha256, Job.model_version == first.model_version,
-    )  # fmt: skip
-    with store.write() as writer:
-        # two looks, each by its index: ordered in one, the whole backlog would be sorted at every claim
-        alone = select(Job).where(*same, Job.id == first.id)
-        others = (
-            select(Job)
-            .where(*same, Job.id != first.id, Job.attempts == 0, _due_time(writer.now))
-            .order_by(Job.created_at)
-        )
-        rows = list(writer.connection.execute(alone.with_for_update(skip_locked=True)))
-        others = others.limit(limit - len(rows)).with_for_update(skip_locked=True)
-        if len(rows) < limit:
-            rows += writer.connection.execute(others)
-        return [_claimed(writer, row, worker, lease_seconds) for row in rows]
-
-
-def _readable(held: Mapping[str, str]) -> list[ColumnElement[bool]]:
-    """Not of another version of a model that is held."""
-    if not held:
-        return []
-    return [or_(Job.model.not_in(held), Job.weights_sha256.in_(held.values()))]
-
-
-def _chosen(*where: ColumnElement[bool] | TextClause) -> Select[str, str, str, str, str, int, datetime]:
-    return select(
-        Job.id, Job.model, Job.lane, Job.weights_sha256, Job.model_version, Job.attempts, Job.created_at
-    ).where(*where)
-
-
-def _best(
-    connection: Connection,
-    lanes: Sequence[str],
-    yield_turn: bool,
-    hinted: Waiting,
-    now: datetime,
-    mine: Sequence[ColumnElement[bool]],
-) -> Waiting:
-    """The job to begin with: the hinted one when its lane is to be served, else that lane's oldest."""
-    found: list[Waiting] = []
-    for lane in lanes:
-        query = _chosen(WAITING, Job.lane == lane, _due_time(now), *mine).order_by(Job.created_at).limit(1)
-        row = connection.execute(query).one_or_none()
-        if row is None:
-            continue
-        found.append(row)
-        if not yield_turn:
-            break
-    if not found:  # a retry that is not due yet, hinted all the same
-        return hinted
-    chosen = min(found[1:], key=lambda row: row.created_at) if found[1:] else found[0]
-    return hinted if hinted.lane == chosen.lane else chosen
-
-
-def _due_time(now: datetime) -> ColumnElement[bool]:
+def due_time(now: datetime) -> ColumnElement[bool]:
+    """Waiting jobs whose retry need not be put off any more."""
     # a delay longer than any we set: the clock was put back since
     return or_(Job.not_before.is_(None), Job.not_before <= now, Job.not_before > now + LONGEST_DELAY)
-
-
-def _claimed(writer: Writer, row: Row[Any], worker: str, lease_seconds: float) -> Claimed:
-    token = new_id()
-    writer.connection.execute(
-        update(Job).where(Job.id == row.id).values(
-            state=JobState.RUNNING, attempts=row.attempts + 1, token=token, worker=worker,
-            lease_until=writer.now + timedelta(seconds=lease_seconds), started_at=writer.now, not_before=None,
-        )
-    )  # fmt: skip
-    writer.audit(f"job:{row.id}", "job:claimed", attempt=row.attempts + 1)
-    return Claimed(
-        id=row.id, token=token, model=row.model, version=row.model_version,
-        weights_sha256=row.weights_sha256, lane=row.lane, attempts=row.attempts + 1,
-        inputs=_inputs(writer, row.id), queued_seconds=(writer.now - row.created_at).total_seconds(),
-        seen_at=_seen_at(writer, row.id) or row.created_at,
-    )  # fmt: skip
-
-
-def is_waiting(store: Store, job_id: str) -> str | None:
-    """The lane of a job that still waits to be claimed, None when it does not."""
-    with store.read() as connection:
-        return connection.scalar(select(Job.lane).where(Job.id == job_id, WAITING))
-
-
-def _inputs(writer: Writer, job_id: str) -> tuple[Input, ...]:
-    query = (
-        select(Evidence.id, Evidence.kind, Evidence.format, Evidence.digest)
-        .join(JobInput, JobInput.evidence_id == Evidence.id)
-        .where(JobInput.job_id == job_id)
-        .order_by(JobInput.position)
-    )
-    return tuple(
-        Input(evidence_id=i, kind=k, format=f, digest=d) for i, k, f, d in writer.connection.execute(query)
-    )
-
-
-def _seen_at(writer: Writer, job_id: str) -> datetime | None:
-    query = (
-        select(func.min(File.first_seen))
-        .join(JobInput, JobInput.evidence_id == File.evidence_id)
-        .where(JobInput.job_id == job_id)
-    )
-    return writer.connection.scalar(query)
-
-
-def renew(store: Store, tokens: Iterable[str], lease_seconds: float) -> None:
-    """Prolongs the leases a living worker holds."""
-    held = list(tokens)
-    if held:
-        with store.write() as writer:
-            until = writer.now + timedelta(seconds=lease_seconds)
-            writer.connection.execute(
-                update(Job)
-                .where(Job.token.in_(held), Job.state == JobState.RUNNING)
-                .values(lease_until=until)
-            )
-
-
-def conclude(store: Store, conclusions: Sequence[Conclusion]) -> list[bool]:
-    """Commits results, job states, file states and audit together; one truth value a conclusion.
-
-    False where the lease was lost meanwhile: whoever holds the job now writes its result.
-    """
-    with store.write() as writer:
-        return [_conclude_one(writer, c) for c in conclusions]
-
-
-def _conclude_one(writer: Writer, done: Conclusion) -> bool:
-    state = JobState.ABSTAINED if done.diagnosis.abstained else JobState.DONE
-    changed = writer.connection.execute(
-        update(Job)
-        .where(Job.id == done.job.id, Job.token == done.job.token, Job.state == JobState.RUNNING)
-        .values(
-            state=state, finished_at=writer.now, device=done.device, backend=done.backend,
-            seconds=dict(done.seconds), token=None, lease_until=None, error=None,
-        )
-    )  # fmt: skip
-    if changed.rowcount != 1:
-        return False
-    insert_results(writer, done.job.id, done.diagnosis, _lineage(writer, done.job))
-    for name, digest in done.artifacts.items():
-        writer.connection.execute(insert(Artifact).values(job_id=done.job.id, name=name, digest=digest))
-    reason = (done.diagnosis.reason or "").partition(":")[0]
-    detail = {"reason": reason} if reason else {"findings": len(done.diagnosis.findings)}
-    writer.audit(f"job:{done.job.id}", f"job:{state}", device=done.device, **detail)
-    _settle_files(writer, done.job.id)
-    return True
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Lineage:
-    """How a job's results stand to those of the same series' other revisions."""
-
-    status: str = "preliminary"
-    partial: str | None = None  #: why the series was read although it was not whole
-    supersedes: str | None = None  #: the job of the revision before
-
-
-def _lineage(writer: Writer, job: Claimed) -> _Lineage:
-    """Marks the results of the series' earlier revisions as superseded; a late one is born so."""
-    job_id = job.id
-    mine = writer.connection.execute(
-        select(Job.model, SeriesRevision.series_id, SeriesRevision.number, SeriesRevision.state,
-               SeriesRevision.reason)
-        .join(SeriesRevision, SeriesRevision.id == Job.revision_id)
-        .where(Job.id == job_id)
-    ).one_or_none()  # fmt: skip
-    if mine is None:
-        return _joined(writer, job) if job.inputs[0].kind == Kind.TABLE else _Lineage()
-    others = writer.connection.execute(
-        select(Job.id, SeriesRevision.number)
-        .join(SeriesRevision, SeriesRevision.id == Job.revision_id)
-        .where(
-            SeriesRevision.series_id == mine.series_id, Job.model == mine.model, Job.id != job_id,
-            Job.state.in_(CONCLUDED),
-        )
-        .order_by(SeriesRevision.number)
-    ).all()  # fmt: skip
-    older = [row.id for row in others if row.number < mine.number]
-    superseded = any(row.number > mine.number for row in others)
-    _supersede(writer, older, job_id)
-    return _Lineage(
-        status="superseded" if superseded else "preliminary",
-        partial=mine.reason if mine.state == "partial" else None,
-        supersedes=older[-1] if older else None,
-    )
-
-
-def _joined(writer: Writer, job: Claimed) -> _Lineage:
-    """A model's reading of an input together with another supersedes its reading of that input alone."""
-    first, count = job.inputs[0].evidence_id, func.count(JobInput.position)
-    same = select(JobInput.job_id).where(JobInput.evidence_id == first, JobInput.position == 0)
-    others = writer.connection.execute(
-        select(Job.id, count.label("inputs"))
-        .join(JobInput, JobInput.job_id == Job.id)
-        .where(Job.id.in_(same), Job.model == job.model, Job.id != job.id, Job.state.in_(CONCLUDED))
-        .group_by(Job.id)
-    ).all()
-    older = [row.id for row in others if row.inputs < len(job.inputs)]
-    _supersede(writer, older, job.id)
-    late = any(row.inputs > len(job.inputs) for row in others)
-    return _Lineage(status="superseded" if late else "preliminary", supersedes=older[-1] if older else None)
-
-
-def _supersede(writer: Writer, earlier: Sequence[str], by: str) -> None:
-    changed = (
-        writer.connection.execute(
-            update(Result)
-            .where(Result.job_id.in_(earlier), Result.status == "preliminary")
-            .values(status="superseded")
-            .returning(Result.job_id)
-        )
-        if earlier
-        else ()
-    )
-    for job_id in sorted({row.job_id for row in changed}):
-        writer.audit(f"job:{job_id}", "job:superseded", by=by)
-
-
-def insert_results(
-    writer: Writer, job_id: str, diagnosis: Diagnosis, lineage: _Lineage | None = None
-) -> None:
-    """A concluded job's answers, or the one row that says why there is none."""
-    lineage = lineage or _Lineage()
-    flag = {"partial": lineage.partial} if lineage.partial else {}
-    common: dict[str, object] = {
-        "job_id": job_id, "status": lineage.status, "created_at": writer.now, "partial": bool(flag),
-        "supersedes": lineage.supersedes,
-    }  # fmt: skip
-    if diagnosis.abstained or not diagnosis.findings:
-        row = {
-            "id": f"{job_id}-0",
-            "position": 0,
-            "abstained": True,
-            "reason": diagnosis.reason,
-            "evidence": flag,
-        }
-        writer.connection.execute(insert(Result).values({**common, **row}))
-        return
-    rows = [
-        {**common, **_columns(f), "evidence": {**f.evidence, **flag}, "id": f"{job_id}-{n}", "position": n}
-        for n, f in enumerate(diagnosis.findings)
-    ]
-    writer.connection.execute(insert(Result), rows)
-
-
-def _columns(finding: Finding) -> dict[str, object]:
-    return {
-        "code": finding.code.value, "system": finding.code.system, "meaning": finding.code.meaning,
-        "positive": finding.positive, "probability": finding.probability, "threshold": finding.threshold,
-        "value": finding.value, "unit": finding.unit, "laterality": finding.laterality, "site": finding.site,
-        "qualifier": finding.qualifier, "abstained": finding.abstained, "reason": finding.reason,
-    }  # fmt: skip
-
-
-def _settle_files(writer: Writer, job_id: str) -> None:
-    """Files of a job's inputs are done once every job of theirs is concluded."""
-    settle_files(
-        writer, writer.connection.scalars(select(JobInput.evidence_id).where(JobInput.job_id == job_id))
-    )
-
-
-def settle_files(writer: Writer, evidence_ids: Iterable[str]) -> None:
-    """Files of these inputs that are read and owe nothing more are done."""
-    ids = list(evidence_ids)
-    unfinished = exists(
-        select(Job.id)
-        .join(JobInput, JobInput.job_id == Job.id)
-        .where(JobInput.evidence_id == File.evidence_id, Job.state.not_in(CONCLUDED))
-    )
-    for start in range(0, len(ids), 500):
-        done = writer.connection.execute(
-            update(File)
-            .where(File.evidence_id.in_(ids[start : start + 500]), File.state == FileState.READY, ~unfinished)
-            .values(state=FileState.DONE, changed_at=writer.now)
-            .returning(File.id)
-        )
-        for (file_id,) in done.all():
-            writer.audit(f"file:{file_id}", "file:done")
 
 
 def give_back(

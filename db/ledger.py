@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Row, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from db import jobs, retention, series
+from db import conclusions, jobs, retention, series
 from db.errors import Misconfigured, Rejected
 from db.ids import new_id
 from db.jobs import Owed
@@ -216,7 +216,7 @@ def accept(
         return FileState.DONE
     jobs.owe(writer, case_id, evidence_id, digest, owed)
     if not owed and unread:
-        jobs.unread(writer, case_id, evidence_id, evidence.series_uid or digest, unread)
+        conclusions.unread(writer, case_id, evidence_id, evidence.series_uid or digest, unread)
     state = FileState.READY if owed or awaits_series else FileState.DONE
     conclude(writer, file_id, state, digest=digest, evidence_id=evidence_id)
     return state

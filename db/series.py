@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, exists, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from db import jobs
+from db import conclusions, jobs
 from db.ids import new_id
 from db.jobs import Owed
 from db.manifests import Promise, promise
@@ -214,7 +214,7 @@ def revise(writer: Writer, item: Open, ordered: Sequence[Instance], owed: Sequen
     if new:
         _move_files(writer, item, (FileState.DONE,), FileState.READY, None)
     else:
-        jobs.settle_files(writer, ids)
+        conclusions.settle_files(writer, ids)
     return [file_id for file_id, _ in back]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import select, update
 
-from db import jobs
+from db import conclusions, jobs
 from db.jobs import Owed
 from db.records import Diagnosis, JobState
 from db.store import Store
@@ -52,7 +52,7 @@ def _some(store: Store, owed: Owed, limit: int = 200) -> int:
                 update(Job).where(Job.id == row.id)
                 .values(state=JobState.ABSTAINED, finished_at=writer.now, device="none", error=None)
             )  # fmt: skip
-            jobs.insert_results(writer, row.id, Diagnosis(abstained=True, reason=reason))
+            conclusions.insert_results(writer, row.id, Diagnosis(abstained=True, reason=reason))
             writer.audit(f"job:{row.id}", "job:abstained", reason="superseded-version", version=owed.version)
-            jobs.settle_files(writer, inputs)
+            conclusions.settle_files(writer, inputs)
     return len(rows)

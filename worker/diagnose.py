@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from db import jobs, metrics
+from db import claims, conclusions, jobs, metrics
 from db.archive import Archive
 from db.errors import Misconfigured, Rejected, Unavailable
 from db.jobs import Claimed, Conclusion
@@ -72,7 +72,7 @@ class Diagnoser:
         every waiting job keeps a hint. A late hint finds nothing to claim and costs one look.
         Raises Unavailable when the database cannot be reached; the lease then brings the jobs back.
         """
-        claimed = jobs.claim(
+        claimed = claims.claim(
             self.store, job_id, worker=self.name, lease_seconds=self.settings.lease_seconds,
             limit=self.settings.batch_size, lanes=self.lanes, yield_turn=self._is_turn_of_others(),
             held=self.runtime.held,
@@ -128,7 +128,7 @@ class Diagnoser:
 
     def _hint_again(self, job_id: str) -> None:
         """Best effort: where it fails, the reconciler sends the hint once the lane is empty."""
-        lane = jobs.is_waiting(self.store, job_id)
+        lane = claims.is_waiting(self.store, job_id)
         if lane is None or self._enqueue is None:
             return
         try:
@@ -235,8 +235,8 @@ class Diagnoser:
             return
         start = time.perf_counter()
         try:
-            conclusions = [self._conclusion(r) for r in readings]
-            kept = jobs.conclude(self.store, conclusions)
+            done = [self._conclusion(r) for r in readings]
+            kept = conclusions.conclude(self.store, done)
         except Unavailable as error:
             log.warning("commit_waits_for_lease", reason=str(error), jobs=len(readings))
             return

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from redis.exceptions import RedisError
 
 from db import metrics, services
+from db.claims import renew
 from db.errors import Unavailable, WetreadError
 from db.ids import PATTERN
-from db.jobs import renew
 from db.logs import get, place
 from db.queue import CANARY, TASK, canary_queue, queue_name
 from db.settings import Settings

@@ -17,7 +17,7 @@ from redis import Redis
 from sqlalchemy import text
 
 from console import cli
-from db import jobs, keys, ledger
+from db import claims, jobs, keys, ledger
 from db.archive import Archive
 from db.jobs import Owed
 from db.ledger import Sighting
@@ -134,7 +134,7 @@ def home(
     runtime.load([card])
     Diagnoser(settings, store, archive, runtime, "worker-1").diagnose(done)
     failed = _owe(store, archive, b"Cough.", Owed(model="gone", version="1", weights_sha256="a"))
-    (job,) = jobs.claim(store, failed, worker="w", lease_seconds=60)
+    (job,) = claims.claim(store, failed, worker="w", lease_seconds=60)
     jobs.give_back(store, job, "forward: ValueError at x.py:1", final=True, max_attempts=3)
     bench = Bench(settings, store, archive, redis)
     write_tree(bench.inbox, {"Canary Clara.txt": b"\xff\xfe\xfd bad"})

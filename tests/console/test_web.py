@@ -12,7 +12,7 @@ from redis import Redis
 from sqlalchemy import text
 
 from console.web.app import create
-from db import jobs, ledger, queue, services
+from db import claims, conclusions, jobs, ledger, queue, services
 from db.jobs import Conclusion, Owed
 from db.keys import Keys
 from db.ledger import Sighting
@@ -51,11 +51,11 @@ def fill(store: Store) -> None:
         ledger.conclude(writer, bad, FileState.QUARANTINED, reason="empty")
     hints = [job_id for job_id, _ in jobs.take_owed(store)]
     for hint, answer in zip(hints, answers[:3], strict=False):
-        (job,) = jobs.claim(store, hint, worker="w", lease_seconds=60)
+        (job,) = claims.claim(store, hint, worker="w", lease_seconds=60)
         if answer is None:
             jobs.give_back(store, job, "x", final=True, max_attempts=3)
         else:
-            jobs.conclude(store, [Conclusion(job=job, diagnosis=answer, device="cpu")])
+            conclusions.conclude(store, [Conclusion(job=job, diagnosis=answer, device="cpu")])
 
 
 def samples(client: TestClient) -> dict[tuple[str, ...], float]:

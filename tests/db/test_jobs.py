@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import event, text
 
-from db import jobs, ledger, reports
+from db import claims, conclusions, jobs, ledger, reports
 from db.jobs import Claimed, Conclusion, Owed
 from db.keys import Keys
 from db.ledger import Sighting
@@ -57,11 +57,11 @@ def taken(store: Store) -> list[str]:
 
 
 def claim(store: Store, job_id: str, limit: int = 1) -> list[Claimed]:
-    return jobs.claim(store, job_id, worker="w", lease_seconds=60, limit=limit)
+    return claims.claim(store, job_id, worker="w", lease_seconds=60, limit=limit)
 
 
 def conclude(store: Store, job: Claimed, diagnosis: Diagnosis = YES) -> bool:
-    return jobs.conclude(store, [Conclusion(job=job, diagnosis=diagnosis, device="cpu")])[0]
+    return conclusions.conclude(store, [Conclusion(job=job, diagnosis=diagnosis, device="cpu")])[0]
 
 
 def state(store: Store, job_id: str) -> str:
@@ -166,7 +166,7 @@ def test_a_living_worker_keeps_its_lease(store: Store, clock: Clock) -> None:
     owe(store)
     (job,) = claim(store, taken(store)[0])
     clock.on(50)
-    jobs.renew(store, [job.token], 60)
+    claims.renew(store, [job.token], 60)
     clock.on(50)
     assert jobs.reap(store, 3) == 0
     clock.on(11)
@@ -265,7 +265,7 @@ def test_a_lease_renewed_while_the_reaper_looks_is_kept(store: Store, clock: Clo
     (job,) = claim(store, taken(store)[0])
     clock.on(61)
     url = store.engine.url.render_as_string(hide_password=False)
-    once_after_read(store, lambda other: jobs.renew(other, [job.token], 60), url, key)
+    once_after_read(store, lambda other: claims.renew(other, [job.token], 60), url, key)
     assert jobs.reap(store, 3) == 0
     assert conclude(store, job)
 

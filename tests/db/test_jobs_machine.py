@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 from sqlalchemy import text
 
-from db import jobs, ledger, reports
+from db import claims, conclusions, jobs, ledger, reports
 from db.jobs import Claimed, Conclusion, Owed
 from db.keys import Keys
 from db.ledger import Sighting
@@ -85,7 +85,7 @@ class Jobs(RuleBasedStateMachine):
             return ()
         job_id = data.draw(st.sampled_from(sorted(self.state)))
         free = self.state[job_id] in ("owed", "queued")
-        claimed = jobs.claim(self.store, job_id, worker="w", lease_seconds=LEASE, limit=limit)
+        claimed = claims.claim(self.store, job_id, worker="w", lease_seconds=LEASE, limit=limit)
         assert bool(claimed) == free
         assert len(claimed) <= limit
         for job in claimed:
@@ -104,7 +104,7 @@ class Jobs(RuleBasedStateMachine):
     def conclude(self, claimed: tuple[Claimed, ...], answer: Diagnosis) -> None:
         expected = [self.held(job) for job in claimed]
         done = [Conclusion(job=job, diagnosis=answer, device="cpu") for job in claimed]
-        assert jobs.conclude(self.store, done) == expected
+        assert conclusions.conclude(self.store, done) == expected
         for job, won in zip(claimed, expected, strict=True):
             if won:
                 assert job.id not in self.concluded
@@ -132,7 +132,7 @@ class Jobs(RuleBasedStateMachine):
 
     @rule(claimed=claims)
     def renew(self, claimed: tuple[Claimed, ...]) -> None:
-        jobs.renew(self.store, [job.token for job in claimed], LEASE)
+        claims.renew(self.store, [job.token for job in claimed], LEASE)
         for job in claimed:
             if self.held(job):
                 self.holder[job.id] = (job.token, self.time + timedelta(seconds=LEASE))

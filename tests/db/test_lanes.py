@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from db import jobs, ledger, queue
+from db import claims, conclusions, jobs, ledger, queue
 from db.jobs import Claimed, Conclusion, Owed
 from db.ledger import Sighting
 from db.records import Code, Diagnosis, Evidence, Finding, Kind
@@ -39,13 +39,13 @@ def owe(store: Store, lane: str, count: int = 1) -> list[str]:
 
 
 def claim(store: Store, hint: str, *, yield_turn: bool = False, limit: int = 8) -> list[Claimed]:
-    return jobs.claim(
+    return claims.claim(
         store, hint, worker="w", lease_seconds=60, limit=limit, lanes=queue.LANES, yield_turn=yield_turn
     )
 
 
 def conclude(store: Store, claimed: list[Claimed]) -> None:
-    jobs.conclude(store, [Conclusion(job=job, diagnosis=YES, device="cpu") for job in claimed])
+    conclusions.conclude(store, [Conclusion(job=job, diagnosis=YES, device="cpu") for job in claimed])
 
 
 def test_a_stat_job_behind_300_routine_ones_is_in_the_next_batch(store: Store) -> None:

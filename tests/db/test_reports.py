@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from sqlalchemy import Connection
 
-from db import jobs, ledger, reports
+from db import claims, conclusions, jobs, ledger, reports
 from db.jobs import Conclusion, Owed
 from db.ledger import Sighting
 from db.records import ICD10CM, Code, Diagnosis, Evidence, FileState, Finding, Identity, JobState, Kind
@@ -36,8 +36,10 @@ def read(store: Store, number: int, diagnosis: Diagnosis, kind: Kind = Kind.NOTE
         evidence = Evidence(kind=kind, case_key="E", identity=Identity(number="7"))
         ledger.accept(writer, file_id, evidence, digest=f"{number:064d}", size=1, owed=[owed])
     ((job_id, _),) = jobs.take_owed(store)
-    (job,) = jobs.claim(store, job_id, worker="w", lease_seconds=60)
-    jobs.conclude(store, [Conclusion(job=job, diagnosis=diagnosis, device="cpu", seconds={"forward": 0.5})])
+    (job,) = claims.claim(store, job_id, worker="w", lease_seconds=60)
+    conclusions.conclude(
+        store, [Conclusion(job=job, diagnosis=diagnosis, device="cpu", seconds={"forward": 0.5})]
+    )
     return job_id
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from db import jobs, ledger, reports, retention
+from db import claims, conclusions, jobs, ledger, reports, retention
 from db.archive import Archive
 from db.jobs import Claimed, Conclusion, Owed
 from db.ledger import Sighting
@@ -47,14 +47,14 @@ class Kept:
 
     def claim(self) -> Claimed:
         (hint,) = jobs.take_owed(self.store)
-        (job,) = jobs.claim(self.store, hint[0], worker="w", lease_seconds=60)
+        (job,) = claims.claim(self.store, hint[0], worker="w", lease_seconds=60)
         return job
 
     def read(self, picture: bytes | None = None) -> Claimed:
         job = self.claim()
         artifacts = {"picture": self.archive.put_bytes(picture)} if picture else {}
         done = Conclusion(job=job, diagnosis=YES, device="cpu", artifacts=artifacts)
-        assert jobs.conclude(self.store, [done]) == [True]
+        assert conclusions.conclude(self.store, [done]) == [True]
         return job
 
     def due(self) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from db import jobs, ledger, manifests, series
+from db import claims, conclusions, jobs, ledger, manifests, series
 from db.jobs import Conclusion, Owed
 from db.ledger import Sighting
 from db.records import Code, Diagnosis, Evidence, FileState, Finding, Identity, Kind, Whole
@@ -51,8 +51,8 @@ def rows(store: Store, query: str) -> list[tuple[Any, ...]]:
 
 def read(store: Store) -> str:
     ((job_id, _),) = jobs.take_owed(store)
-    (job,) = jobs.claim(store, job_id, worker="w", lease_seconds=60)
-    assert jobs.conclude(
+    (job,) = claims.claim(store, job_id, worker="w", lease_seconds=60)
+    assert conclusions.conclude(
         store, [Conclusion(job=job, diagnosis=Diagnosis(findings=(FINDING,)), device="cpu")]
     ) == [True]
     return job.id

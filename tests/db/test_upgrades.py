@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
-from db import jobs, ledger, upgrades
+from db import claims, jobs, ledger, upgrades
 from db.jobs import Owed
 from db.ledger import Sighting
 from db.records import Evidence, Kind
@@ -57,5 +57,5 @@ def test_what_the_served_version_is_owed_stays(owing: Store) -> None:
 def test_a_worker_leaves_what_is_owed_to_another_version_of_its_model(owing: Store) -> None:
     ((job_id, _),) = jobs.take_owed(owing)
     claim = {"worker": "w", "lease_seconds": 60.0, "lanes": ["stat"]}
-    assert jobs.claim(owing, job_id, held={"film": NEW.weights_sha256}, **claim) == []  # type: ignore[arg-type]
-    assert len(jobs.claim(owing, job_id, held={"film": OLD.weights_sha256}, **claim)) == 1  # type: ignore[arg-type]
+    assert claims.claim(owing, job_id, held={"film": NEW.weights_sha256}, **claim) == []  # type: ignore[arg-type]
+    assert len(claims.claim(owing, job_id, held={"film": OLD.weights_sha256}, **claim)) == 1  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from db import jobs, reports, series
+from db import claims, conclusions, reports, series
 from db.errors import Misconfigured
 from db.jobs import Claimed, Conclusion
 from db.records import Code, Diagnosis, FileState, Finding
@@ -70,11 +70,11 @@ def later(bench: Bench, seconds: float) -> None:
 
 def read(bench: Bench, job_id: str, probability: float = 0.9) -> Claimed:
     """A worker's whole part: claim the hinted job, answer, commit."""
-    (job,) = jobs.claim(bench.store, job_id, worker="w", lease_seconds=60)
+    (job,) = claims.claim(bench.store, job_id, worker="w", lease_seconds=60)
     code = Code(value="1", system="http://snomed.info/sct", meaning="thing")
     finding = Finding(code=code, positive=True, probability=probability, evidence={"place": 3})
     done = Conclusion(job=job, diagnosis=Diagnosis(findings=(finding,)), device="cpu")
-    assert jobs.conclude(bench.store, [done]) == [True]
+    assert conclusions.conclude(bench.store, [done]) == [True]
     return job
 
 

@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 from sqlalchemy import text
 
-from db import jobs, ledger, queue
+from db import claims, ledger, queue
 from db.errors import Unavailable
 from db.jobs import Owed
 from db.ledger import Sighting
@@ -96,7 +96,7 @@ def test_a_dead_worker_s_job_is_owed_again(dispatch: Dispatch, sqlite_store: Sto
     dispatch.relay()
     with sqlite_store.read() as connection:
         job_id = str(connection.scalar(text("SELECT id FROM jobs")))
-    jobs.claim(sqlite_store, job_id, worker="w", lease_seconds=60)
+    claims.claim(sqlite_store, job_id, worker="w", lease_seconds=60)
     sqlite_store.now = lambda: datetime.now(UTC) + timedelta(seconds=61)
     dispatch.reconcile()
     assert states(sqlite_store) == ["owed"]

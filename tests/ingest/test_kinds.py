@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from db import jobs as queue
-from db import reports
+from db import claims, conclusions, reports
 from db.jobs import Conclusion, Input
 from db.records import Code, Diagnosis, Finding
 from ingest import carriage, reading
@@ -173,8 +172,8 @@ def test_the_joined_reading_supersedes_the_one_of_the_table_alone(
     for inputs in order:
         with all_kinds.store.read() as connection:
             job_id = connection.scalar(text(query), {"n": inputs})
-        (claimed,) = queue.claim(all_kinds.store, str(job_id), worker="w", lease_seconds=60)
-        queue.conclude(all_kinds.store, [Conclusion(job=claimed, diagnosis=YES, device="cpu")])
+        (claimed,) = claims.claim(all_kinds.store, str(job_id), worker="w", lease_seconds=60)
+        conclusions.conclude(all_kinds.store, [Conclusion(job=claimed, diagnosis=YES, device="cpu")])
     with all_kinds.store.read() as connection:
         found = {r["job_id"]: r["status"] for r in reports.results(connection, model="doses")}
         joined = str(connection.scalar(text(query), {"n": 2}))

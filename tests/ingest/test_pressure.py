@@ -10,7 +10,7 @@ from prometheus_client import generate_latest
 from prometheus_client.registry import CollectorRegistry
 
 from console.web.collect import RecordCollector
-from db import jobs
+from db import claims, conclusions
 from db.jobs import Conclusion
 from db.records import Diagnosis
 from ingest import service
@@ -29,9 +29,9 @@ class Usage(NamedTuple):
 def read(bench: Bench, count: int) -> None:
     """A worker's part: that many waiting jobs get their abstention."""
     for job_id in bench.sent[:count]:
-        claimed = jobs.claim(bench.store, job_id, worker="w", lease_seconds=60)
+        claimed = claims.claim(bench.store, job_id, worker="w", lease_seconds=60)
         done = [Conclusion(job=c, diagnosis=Diagnosis.abstain("x", "y"), device="cpu") for c in claimed]
-        jobs.conclude(bench.store, done)
+        conclusions.conclude(bench.store, done)
     del bench.sent[:count]
 
 

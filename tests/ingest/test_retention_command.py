@@ -13,7 +13,7 @@ from redis import Redis
 from sqlalchemy import text
 
 from console import past
-from db import jobs
+from db import claims, conclusions
 from db.errors import Misconfigured
 from db.jobs import Conclusion
 from db.records import Code, Diagnosis, Finding
@@ -34,8 +34,8 @@ def bench(settings: Settings, redis: Redis) -> Iterator[Bench]:
     write_tree(bench.inbox, {"a.txt": note_bytes("Cough."), "bad.dcm": b"text" * 99})
     bench.settle()
     for job_id in bench.sent:
-        claimed = jobs.claim(store, job_id, worker="w", lease_seconds=60)
-        jobs.conclude(store, [Conclusion(job=j, diagnosis=YES, device="cpu") for j in claimed])
+        claimed = claims.claim(store, job_id, worker="w", lease_seconds=60)
+        conclusions.conclude(store, [Conclusion(job=j, diagnosis=YES, device="cpu") for j in claimed])
     write_tree(bench.inbox, {"b.dcm": dicom_bytes()})
     bench.settle()
     yield bench

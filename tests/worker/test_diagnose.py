@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event, text
 
-from db import jobs, ledger, reports
+from db import claims, jobs, ledger, reports
 from db.archive import Archive
 from db.jobs import Owed
 from db.ledger import Sighting
@@ -203,7 +203,7 @@ def test_a_lost_lease_writes_nothing(bench: Bench) -> None:
     def another_takes_it() -> None:
         bench.time += timedelta(seconds=61)
         jobs.reap(bench.store, 3)
-        jobs.claim(bench.store, job, worker="other", lease_seconds=60)
+        claims.claim(bench.store, job, worker="other", lease_seconds=60)
 
     bench.model.meanwhile = another_takes_it
     bench.diagnoser.diagnose(job)

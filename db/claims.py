@@ -1,0 +1,166 @@
+"""A waiting job is claimed under a lease that its worker renews; its neighbours come with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    TextClause,
+    func,
+    or_,
+    select,
+    update,
+)
+
+from db.ids import new_id
+from db.jobs import Claimed, Input, due_time
+from db.records import JobState
+from db.store import Store, Writer
+from db.tables import WAITING, Evidence, File, Job, JobInput
+
+Waiting = Row[str, str, str, str, str, int, datetime]  #: of _chosen
+
+
+def claim(
+    store: Store, job_id: str, *, worker: str, lease_seconds: float, limit: int = 1,
+    lanes: Sequence[str] | None = None, yield_turn: bool = False, held: Mapping[str, str] | None = None,
+) -> list[Claimed]:  # fmt: skip
+    """Claims what is best to do now, prompted by a hinted job, with neighbours of its model and lane.
+
+    lanes: those served, most urgent first; None keeps to the hinted job's own lane. The first lane
+        with waiting work is served; with `yield_turn` it is instead the lane, of those behind it, whose
+        work waits longest, so that a stream of urgent work starves nobody.
+    held: the models that the worker holds, with their weights' SHA-256: what is owed to another version
+        of one of them is left to a worker that holds that.
+    limit: jobs at most. One that was tried before goes alone: were it to end the process, it ends no other's.
+    Empty when the hint is late: the job is done, or in another worker's hands.
+    """
+    with store.read() as connection:
+        mine = _readable(held or {})
+        first = connection.execute(_chosen(Job.id == job_id, WAITING, *mine)).one_or_none()
+        if first is not None and lanes is not None:
+            first = _best(connection, lanes, yield_turn, first, store.now(), mine)
+    if first is None:
+        return []
+    return _take(store, first, 1 if first.attempts else limit, worker, lease_seconds)
+
+
+def _take(store: Store, first: Waiting, limit: int, worker: str, lease_seconds: float) -> list[Claimed]:
+    """Claims a job, unless another just did, and the oldest of its neighbours that were not tried before."""
+    same = (
+        WAITING, Job.model == first.model, Job.lane == first.lane,
+        Job.weights_sha256 == first.weights_sha256, Job.model_version == first.model_version,
+    )  # fmt: skip
+    with store.write() as writer:
+        # two looks, each by its index: ordered in one, the whole backlog would be sorted at every claim
+        alone = select(Job).where(*same, Job.id == first.id)
+        others = (
+            select(Job)
+            .where(*same, Job.id != first.id, Job.attempts == 0, due_time(writer.now))
+            .order_by(Job.created_at)
+        )
+        rows = list(writer.connection.execute(alone.with_for_update(skip_locked=True)))
+        others = others.limit(limit - len(rows)).with_for_update(skip_locked=True)
+        if len(rows) < limit:
+            rows += writer.connection.execute(others)
+        return [_claimed(writer, row, worker, lease_seconds) for row in rows]
+
+
+def _readable(held: Mapping[str, str]) -> list[ColumnElement[bool]]:
+    """Not of another version of a model that is held."""
+    if not held:
+        return []
+    return [or_(Job.model.not_in(held), Job.weights_sha256.in_(held.values()))]
+
+
+def _chosen(*where: ColumnElement[bool] | TextClause) -> Select[str, str, str, str, str, int, datetime]:
+    return select(
+        Job.id, Job.model, Job.lane, Job.weights_sha256, Job.model_version, Job.attempts, Job.created_at
+    ).where(*where)
+
+
+def _best(
+    connection: Connection,
+    lanes: Sequence[str],
+    yield_turn: bool,
+    hinted: Waiting,
+    now: datetime,
+    mine: Sequence[ColumnElement[bool]],
+) -> Waiting:
+    """The job to begin with: the hinted one when its lane is to be served, else that lane's oldest."""
+    found: list[Waiting] = []
+    for lane in lanes:
+        query = _chosen(WAITING, Job.lane == lane, due_time(now), *mine).order_by(Job.created_at).limit(1)
+        row = connection.execute(query).one_or_none()
+        if row is None:
+            continue
+        found.append(row)
+        if not yield_turn:
+            break
+    if not found:  # a retry that is not due yet, hinted all the same
+        return hinted
+    chosen = min(found[1:], key=lambda row: row.created_at) if found[1:] else found[0]
+    return hinted if hinted.lane == chosen.lane else chosen
+
+
+def _claimed(writer: Writer, row: Row[Any], worker: str, lease_seconds: float) -> Claimed:
+    token = new_id()
+    writer.connection.execute(
+        update(Job).where(Job.id == row.id).values(
+            state=JobState.RUNNING, attempts=row.attempts + 1, token=token, worker=worker,
+            lease_until=writer.now + timedelta(seconds=lease_seconds), started_at=writer.now, not_before=None,
+        )
+    )  # fmt: skip
+    writer.audit(f"job:{row.id}", "job:claimed", attempt=row.attempts + 1)
+    return Claimed(
+        id=row.id, token=token, model=row.model, version=row.model_version,
+        weights_sha256=row.weights_sha256, lane=row.lane, attempts=row.attempts + 1,
+        inputs=_inputs(writer, row.id), queued_seconds=(writer.now - row.created_at).total_seconds(),
+        seen_at=_seen_at(writer, row.id) or row.created_at,
+    )  # fmt: skip
+
+
+def is_waiting(store: Store, job_id: str) -> str | None:
+    """The lane of a job that still waits to be claimed, None when it does not."""
+    with store.read() as connection:
+        return connection.scalar(select(Job.lane).where(Job.id == job_id, WAITING))
+
+
+def _inputs(writer: Writer, job_id: str) -> tuple[Input, ...]:
+    query = (
+        select(Evidence.id, Evidence.kind, Evidence.format, Evidence.digest)
+        .join(JobInput, JobInput.evidence_id == Evidence.id)
+        .where(JobInput.job_id == job_id)
+        .order_by(JobInput.position)
+    )
+    return tuple(
+        Input(evidence_id=i, kind=k, format=f, digest=d) for i, k, f, d in writer.connection.execute(query)
+    )
+
+
+def _seen_at(writer: Writer, job_id: str) -> datetime | None:
+    query = (
+        select(func.min(File.first_seen))
+        .join(JobInput, JobInput.evidence_id == File.evidence_id)
+        .where(JobInput.job_id == job_id)
+    )
+    return writer.connection.scalar(query)
+
+
+def renew(store: Store, tokens: Iterable[str], lease_seconds: float) -> None:
+    """Prolongs the leases a living worker holds."""
+    held = list(tokens)
+    if held:
+        with store.write() as writer:
+            until = writer.now + timedelta(seconds=lease_seconds)
+            writer.connection.execute(
+                update(Job)
+                .where(Job.token.in_(held), Job.state == JobState.RUNNING)
+                .values(lease_until=until)
+            )
