@@ -1,0 +1,19 @@
+"""The figures of inpatient-death on a file in the data set's own layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from models.inpatient_death import HERE
+from models.tabular import measure, recipe
+
+
+def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> dict[str, Any]:
+    """Each figure with its 95 % interval, and n; see `models.tabular.measure.evaluate`."""
+    return measure.evaluate(recipe.read(HERE), data, folds)
+
+
+def curves(data: Path) -> dict[str, Any]:
+    """Truth, probabilities and subgroups of the serving weights, for plots."""
+    return measure.curves(recipe.read(HERE), data)
