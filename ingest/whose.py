@@ -75,7 +75,7 @@ def is_owner_alone(data: bytes) -> bool:
         entries = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         return False
-    return isinstance(entries, dict) and bool(entries) and all(plain(str(k)) in KEYS for k in entries)
+    return isinstance(entries, dict) and all(plain(str(k)) in KEYS for k in entries)
 
 
 def plain(key: str) -> str:

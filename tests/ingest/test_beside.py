@@ -166,7 +166,7 @@ def test_a_manifest_in_an_archive_speaks_of_its_files(timed: Bench) -> None:
 
 
 def test_a_json_of_that_name_that_is_no_manifest_is_judged_as_any(timed: Bench) -> None:
-    write_tree(timed.inbox, {"manifest.json": b'{"resourceType": "Patient"}'})
+    write_tree(timed.inbox, {"manifest.json": b'{"greeting": "hello"}'})
     for _ in range(8):
         timed.turn(10)
     assert timed.refused() == ["unsupported-kind"]

@@ -162,7 +162,7 @@ def test_a_json_beside_a_film_is_not_swallowed_with_it(bench: Bench) -> None:
 
 
 def test_a_json_alone_is_judged_after_its_wait(bench: Bench) -> None:
-    write_tree(bench.inbox, {"a.json": b'{"resourceType": "Patient"}'})
+    write_tree(bench.inbox, {"a.json": b'{"patient_id": "7"}'})
     bench.settle()
     assert bench.files() == {"pending": 1}
     for _ in range(8):
