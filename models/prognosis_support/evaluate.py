@@ -1,0 +1,14 @@
+"""C-index and integrated Brier score of prognosis-support."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from models.prognosis_support import HERE
+from models.survival import family
+
+
+def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> dict[str, Any]:
+    """See `models.survival.training.evaluate`."""
+    return family.evaluate(HERE, data, folds=folds)
