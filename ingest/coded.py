@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -250,8 +251,14 @@ def evidence(record: Record, sidecar: bytes | None, parts: Sequence[str]) -> Evi
     return Evidence(
         kind=kind, also=tuple(also), format=record.format, uid=record.uid, case_key=owner.case_key,
         identity=owner.identity, facts=_facts(record, owner.note_type),
-        content=note._content(record.text) if kind is Kind.NOTE else "",
+        content=note.content(record.text) if kind is Kind.NOTE else _content(record),
     )  # fmt: skip
+
+
+def _content(record: Record) -> str:
+    """A digest of all that was understood: a message sent again with another time stamp says the same."""
+    known = [sorted(record.values.items()), sorted(record.genotype.items()), record.texts]
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
 
 def _facts(record: Record, note_type: str) -> dict[str, str | int | float | bool | None]:

@@ -66,7 +66,7 @@ def read(
         kind=Kind.NOTE,
         case_key=owner.case_key,
         identity=owner.identity,
-        content=_content(body),
+        content=content(body),
         facts={
             "note_type": owner.note_type,
             "characters": len(body),
@@ -86,7 +86,7 @@ def payload(data: bytes, kind: Kind = Kind.NOTE) -> Note:
     return Note(text=_header(text)[1])
 
 
-def _content(body: str) -> str:
+def content(body: str) -> str:
     """A digest of the words in their lines: line ends, trailing spaces and outer blank lines do not count."""
     lines = "\n".join(line.rstrip() for line in unicodedata.normalize("NFC", body).splitlines())
     return hashlib.sha256(lines.strip("\n\ufeff").encode("utf-8", "surrogatepass")).hexdigest()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from console import samples
 from db import reports
 from ingest.readers import dicom, note
 from tests.bench import Bench
@@ -145,3 +148,34 @@ def test_the_stored_digest_is_keyed(bench: Bench) -> None:
     assert plain
     assert stored.startswith("s-")
     assert plain[:20] not in stored
+
+
+# ── messages ──────────────────────────────────────────────────────────────────────────────────────
+
+SAMPLES = Path(samples.__file__).parent
+
+
+def message() -> bytes:
+    """A FHIR bundle with an identifier of its own."""
+    bundle = json.loads((SAMPLES / "patient.fhir.json").read_text("utf-8"))
+    return json.dumps({**bundle, "identifier": {"system": "urn:x", "value": "m-1"}}).encode()
+
+
+@pytest.mark.parametrize(("name", "data"), [
+    ("a.hl7", (SAMPLES / "report.hl7").read_bytes()), ("a.json", message())
+], ids=["hl7", "fhir"])  # fmt: skip
+def test_a_message_sent_again_in_other_bytes_is_a_duplicate(bench: Bench, name: str, data: bytes) -> None:
+    write_tree(bench.inbox, {f"1/{name}": data})
+    bench.settle()
+    write_tree(bench.inbox, {f"2/{name}": data.rstrip() + b"\r\n\r\n"})
+    bench.settle()
+    assert bench.files()["duplicate"] == 1
+
+
+def test_another_text_under_the_same_message_identifier_is_a_conflict(bench: Bench) -> None:
+    data = (SAMPLES / "report.hl7").read_bytes()
+    write_tree(bench.inbox, {"1.hl7": data})
+    bench.settle()
+    write_tree(bench.inbox, {"2.hl7": data + b"OBX|99|TX|X||another word||||||F\r"})
+    bench.settle()
+    assert bench.refused() == ["conflict"]
