@@ -158,7 +158,7 @@ SAMPLES = Path(samples.__file__).parent
 def message() -> bytes:
     """A FHIR bundle with an identifier of its own."""
     bundle = json.loads((SAMPLES / "patient.fhir.json").read_text("utf-8"))
-    return json.dumps({**bundle, "identifier": {"system": "urn:x", "value": "m-1"}}).encode()
+    return json.dumps({**bundle, "type": "message", "identifier": {"value": "m-1"}}).encode()
 
 
 @pytest.mark.parametrize(("name", "data"), [
