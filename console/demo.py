@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from console import look, samples
 from console.shared import table
@@ -16,7 +17,9 @@ from db.errors import Unavailable
 from db.records import FileState
 from db.settings import Settings, load
 from db.store import Store, open_store
+from models import fusion
 
+Result = dict[str, Any]
 SECONDS = 120
 OPEN = ("owed", "queued", "running")
 
@@ -26,6 +29,7 @@ def run(say: Callable[[str], None], answer: Callable[[str], None]) -> None:
     for name in [name for name in os.environ if name.startswith("WETREAD_")]:
         del os.environ[name]  # nothing of a real installation is touched: all is the demonstration's own
     os.environ["WETREAD_TRUNCATED_AFTER_SECONDS"] = "3"  # one sample is cut off for good
+    os.environ["WETREAD_SERIES_QUIET_SECONDS"] = "2"  # all that there is comes at once
     with tempfile.TemporaryDirectory(prefix="wetread-demo-", ignore_cleanup_errors=True) as folder:
         settings = load(Path(folder)).model_copy(update={"http_port": 0})
         up = Up(settings, 1, say)
@@ -54,10 +58,12 @@ def _wait(settings: Settings, up: Up, count: int) -> None:
 
 
 def _read(store: Store, count: int) -> bool:
+    """Everything was seen, no file or series waits, and no job is open."""
     with store.read() as connection:
         files, jobs = reports.file_counts(connection), reports.jobs_by_state(connection)
-    settled = sum(files.values()) - files["pending"] - files["ready"]
-    return settled >= count and not any(jobs[state] for state in OPEN)
+        series = reports.series_counts(connection)
+    waiting = files["pending"] + files["ready"] + series["waiting"] + sum(jobs[state] for state in OPEN)
+    return sum(files.values()) >= count and not waiting
 
 
 def _show(settings: Settings, answer: Callable[[str], None]) -> None:
@@ -68,7 +74,44 @@ def _show(settings: Settings, answer: Callable[[str], None]) -> None:
         files = reports.file_counts(connection)
     verdict = store.verify_audit()
     store.close()
-    look.results_table(sorted(found, key=lambda r: (r["model"], r["result_id"])))
+    for case_id, results in _by_case(found).items():
+        _case(case_id, results, answer)
     table("Quarantined", ["reason", "sentence"], [[f["reason"], f["sentence"]] for f in refused])
     answer("files: " + ", ".join(f"{n} {state}" for state, n in files.items() if n))
     answer(f"audit: {verdict.entries} entries, {'unbroken' if verdict.ok else verdict.problem}")
+
+
+def _by_case(found: Sequence[Result]) -> dict[str, list[Result]]:
+    """Results by case: read ones first, in the order of their models, each model's in its own order."""
+    cases: dict[str, list[Result]] = {}
+    for result in sorted(found, key=lambda r: (r["model"], r["result_id"].split("-")[0], _place(r))):
+        cases.setdefault(result["case_id"], []).append(result)
+    return dict(sorted(cases.items(), key=lambda c: (c[1][0]["model"] == "none", c[1][0]["model"], c[0])))
+
+
+def _place(result: Result) -> int:
+    return int(result["result_id"].rpartition("-")[2])
+
+
+def _case(case_id: str, results: Sequence[Result], answer: Callable[[str], None]) -> None:
+    """One case: a line a finding, and what its models say together where several speak to one question."""
+    rows = [
+        [
+            result["model"], result["finding"]["meaning"] if result["finding"] else "-", _amount(result),
+            look.outcome(result),
+        ]
+        for result in results
+    ]  # fmt: skip
+    table(f"case {case_id}", ["model", "finding", "value", "answer"], rows)
+    for said in fusion.answers(results):
+        if len({term.model for term in said.terms}) > 1:
+            fused = "" if said.probability is None else f" {said.probability:.3f} (prior {said.prior:g})"
+            mark = "   CONTRADICTION" if said.contradiction else ""
+            answer(f"together, {said.meaning}:{fused}{mark}\n")
+
+
+def _amount(result: Result) -> str:
+    """The probability, or the value in its unit."""
+    if result["probability"] is not None:
+        return f"{result['probability']:.3f}"
+    return "" if result["value"] is None else f"{result['value']:g} {result['unit'] or ''}".strip()

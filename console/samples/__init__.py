@@ -1,27 +1,37 @@
-"""Sample cases for a first look: synthetic films, invented notes, pydicom's own files, and broken ones."""
+"""Sample cases for a first look: one of each kind of input, all invented or generated, and broken ones."""
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models import registry
+from models.card import ModelCard
+from models.payloads import Payload, Table
+
 HERE = Path(__file__).parent
 FILMS = Path(__file__).parents[2] / "models" / "chest_xray" / "example"
 FROM_PYDICOM = ("CT_small.dcm", "MR_small.dcm", "reportsi.dcm", "MR_truncated.dcm")
+FOLDERS = {  # what lies beside this module, by the folder that it is dropped into
+    "notes": ("cough.txt", "rash.txt", "chest.txt"),
+    "records": ("labs.csv", "patient.fhir.json", "report.hl7", "summary.cda.xml"),
+    "genes": ("splice.fasta", "peptide.fasta"),
+    "ecg": ("ecg.hea", "ecg.dat"),
+    "molecules": ("molecule.smi",),
+    "patient=DEMO-0008/encounter=DEMO-E8": ("genotype.vcf",),
+}
+JOINED = "patient=DEMO-0008/encounter=DEMO-E8/table.csv"  #: what is read with the genotype of its case
 
 
 def write(folder: Path) -> int:
     """Writes every sample below a folder; returns how many."""
-    files: dict[str, bytes] = {
-        f"films/{path.stem}.dcm": film(_grey(path), f"DEMO-{path.stem}")
-        for path in sorted(FILMS.glob("*.png"))
-    }
-    files |= {f"notes/{path.name}": path.read_bytes() for path in sorted(HERE.glob("*.txt"))}
-    files |= {f"other/{name}": _pydicom(name) for name in FROM_PYDICOM}
-    files["other/letter.dcm"] = b"Not a DICOM file, though it is named as one.\n"
+    return put(folder, _films() | _still() | _of_examples() | _broken())
+
+
+def put(folder: Path, files: dict[str, bytes]) -> int:
+    """Writes files below a folder by their names; returns how many."""
     for name, data in files.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -29,28 +39,63 @@ def write(folder: Path) -> int:
     return len(files)
 
 
-def film(pixels: NDArray[np.uint8], patient: str) -> bytes:
-    """A frontal chest radiograph as a DX object around 8-bit grey pixels (rows, columns)."""
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+def example(card: ModelCard) -> dict[str, bytes]:
+    """The input that came with a model, as files of its kind."""
+    from console.samples import made
 
-    found = Dataset()
-    found.file_meta = FileMetaDataset()
-    found.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    found.SOPClassUID = found.file_meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
-    uids = [generate_uid(entropy_srcs=[patient, part]) for part in ("study", "series", "instance")]
-    found.StudyInstanceUID, found.SeriesInstanceUID, found.SOPInstanceUID = uids
-    found.file_meta.MediaStorageSOPInstanceUID = found.SOPInstanceUID
-    found.PatientID, found.PatientName, found.PatientBirthDate = patient, "Demo^Film", ""
-    found.Modality, found.BodyPartExamined, found.ViewPosition = "DX", "CHEST", "PA"
-    found.AccessionNumber, found.BurnedInAnnotation = "", "NO"
-    found.Rows, found.Columns = pixels.shape
-    found.SamplesPerPixel, found.PhotometricInterpretation = 1, "MONOCHROME2"
-    found.BitsAllocated, found.BitsStored, found.HighBit, found.PixelRepresentation = 8, 8, 7, 0
-    found.PixelData = pixels.tobytes() + b"\0" * (pixels.size % 2)
-    out = io.BytesIO()
-    found.save_as(out, enforce_file_format=True)
-    return out.getvalue()
+    return made.files(registry.family(card.name).example(), card.name)
+
+
+def film(pixels: NDArray[np.uint8], patient: str, accession: str = "") -> bytes:
+    """A frontal chest radiograph as a DX object around 8-bit grey pixels (rows, columns)."""
+    from console.samples import made
+
+    return made.film(pixels, patient, accession)
+
+
+def _films() -> dict[str, bytes]:
+    """A film of nobody's, and one whose case has a note that contradicts it (chest.txt)."""
+    normal, pneumonia = (_grey(FILMS / f"film-{what}.png") for what in ("normal", "pneumonia"))
+    return {
+        "films/film-normal.dcm": film(normal, "DEMO-film-normal"),
+        "films/film-pneumonia.dcm": film(pneumonia, "DEMO-0007", "DEMO-A7"),
+    }
+
+
+def _still() -> dict[str, bytes]:
+    return {f"{at}/{name}": (HERE / name).read_bytes() for at, names in FOLDERS.items() for name in names}
+
+
+def _of_examples() -> dict[str, bytes]:
+    """Examples of models where a kind has no file here: tables as one list, a series, gene expressions."""
+    from console.samples import made
+
+    found: dict[str, bytes] = {}
+    tables = []
+    for card in registry.cards():
+        if card.needs.kind == "expression" or card.needs.scope == "series":
+            found |= example(card)
+        elif card.needs.kind == "table":
+            table = _table(registry.family(card.name).example())
+            if card.needs.joins:
+                found[JOINED] = made.row(table.values)
+            else:
+                whose = {"patient_id": f"DEMO-{card.name.upper()}", "encounter": "1"}
+                tables.append({**whose, **table.values})
+    return found | {"records/visits.json": made.as_json(tables)}
+
+
+def _table(payload: Payload) -> Table:
+    if not isinstance(payload, Table):
+        raise TypeError(f"a table was expected, got {type(payload).__name__}")
+    return payload
+
+
+def _broken() -> dict[str, bytes]:
+    return {
+        **{f"other/{name}": _pydicom(name) for name in FROM_PYDICOM},
+        "other/letter.dcm": b"Not a DICOM file, though it is named as one.\n",
+    }
 
 
 def _grey(path: Path) -> NDArray[np.uint8]:
