@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -52,17 +51,11 @@ def by_name(name: str) -> Reader:
 
 
 @cache
-def readers() -> tuple[str, ...]:
-    """The readers there are, in the order in which they are asked."""
-    return tuple(n for n in ORDER if importlib.util.find_spec(f"ingest.readers.{n}"))
-
-
-@cache
 def is_known(suffix: str) -> bool:
     """Is this lower-case suffix one that readers know, hence no part of anybody's name?"""
     return (
         suffix == unpack.SUFFIX
-        or any(suffix in by_name(name).SUFFIXES for name in readers())
+        or any(suffix in by_name(name).SUFFIXES for name in ORDER)
         or foreign(b"", suffix) is not None
     )
 
@@ -87,7 +80,7 @@ def name_of(path: Path, suffix: str) -> str:
         head = file.read(HEAD_BYTES)
     if not head:
         raise Rejected("empty", "the file holds no bytes", "Send it again; its transfer may have failed.")
-    for name in readers():
+    for name in ORDER:
         if by_name(name).claims(head, suffix):
             return name
         if name == "dicom" and suffix in by_name(name).SUFFIXES:

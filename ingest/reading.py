@@ -17,7 +17,7 @@ from db.errors import Rejected, Unavailable
 from db.jobs import Input
 from db.logs import get, place
 from db.records import Evidence, Identity, Kind
-from ingest import carriage, frames, identify
+from ingest import carriage, frames, identify, unpack
 from ingest.readers import note
 from ingest.shelter import Answer, Died, Shelter, serve
 from models.card import Needs
@@ -29,7 +29,11 @@ SERIES_SECONDS = 60.0  #: for a series; a thousand slices take some ten
 MEMORY = 512 * 2**20  #: bytes beyond the child's own, for what a file says of itself
 PIXEL_MEMORY = 4 * frames.DECODED_LIMIT  #: the same for its pixels: a frame and the copies it is worked on in
 
+KEPT = 4096  #: answers to questions that will be asked
+
 _child = Shelter("ingest.reading", SECONDS)
+State = tuple[int, int, int, int]
+_foreseen: dict[State, dict[str, Any]] = {}  #: by the state of the file that it was read from
 _COSTLY = "Check how the file was made; export it again if it is genuine."
 
 
@@ -38,12 +42,27 @@ class Broken(Exception):  # noqa: N818
 
 
 def missing(path: Path, suffix: str) -> str | None:
-    """What a file still lacks to be whole, None when nothing (or when no reader can tell)."""
+    """What a file still lacks to be whole, None when nothing (or when no reader can tell).
+
+    Of a whole DICOM object the evidence comes with the answer, and is kept for `read`.
+    """
     try:
-        found: str | None = _ask({"do": "missing", "path": str(path), "suffix": suffix})[0].get("gap")
-    except (Rejected, Broken):
+        state = _state(path)
+        answer = _ask({"do": "missing", "path": str(path), "suffix": suffix})[0]
+    except (Rejected, Broken, OSError):
         return None
+    if "evidence" in answer:
+        while len(_foreseen) >= KEPT:
+            del _foreseen[next(iter(_foreseen))]
+        _foreseen[state] = answer["evidence"]
+    found: str | None = answer["gap"]
     return found
+
+
+def _state(path: Path) -> State:
+    """What is another when a file's bytes are others, and the same wherever it is moved."""
+    info = path.stat()
+    return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns
 
 
 def read(
@@ -53,9 +72,11 @@ def read(
 
     Raises Rejected (`too-costly` beyond the limits), Broken, Unavailable, OSError.
     """
-    question = {"do": "read", "path": str(path), "reader": reader, "parts": list(parts),
-                "sidecar": sidecar is not None}  # fmt: skip
-    found = _ask(question, sidecar or b"")[0]["evidence"]
+    found = _foreseen.pop(_state(path), None) if reader == "dicom" else None
+    if found is None:
+        question = {"do": "read", "path": str(path), "reader": reader, "parts": list(parts),
+                    "sidecar": sidecar is not None}  # fmt: skip
+        found = _ask(question, sidecar or b"")[0]["evidence"]
     identity = found.pop("identity")
     kinds = {"kind": Kind(found["kind"]), "also": tuple(map(Kind, found["also"]))}
     return Evidence(**{**found, **kinds}, identity=identity and Identity(**identity))
@@ -161,7 +182,14 @@ def _limit(memory: int) -> None:
 
 
 def _missing(question: dict[str, Any], _: bytes) -> Answer:
-    return {"gap": identify.missing(Path(question["path"]), question["suffix"])}, b""
+    """What a file lacks; of a DICOM object that lacks nothing its evidence: it says itself whose it is."""
+    path = Path(question["path"])
+    try:
+        if question["suffix"] != unpack.SUFFIX and identify.name_of(path, question["suffix"]) == "dicom":
+            return {"gap": None, "evidence": asdict(identify.by_name("dicom").read(path))}, b""
+    except Rejected:  # it may lack something, or be refused when its turn comes
+        pass
+    return {"gap": identify.missing(path, question["suffix"])}, b""
 
 
 def _read(question: dict[str, Any], data: bytes) -> Answer:
@@ -199,6 +227,6 @@ _DO = {"missing": _missing, "read": _read, "rows": _rows, "payload": _payload, "
 if __name__ == "__main__":
     import pydicom.pixels  # noqa: F401 - what comes late would count against the first input
 
-    for name in identify.readers():
+    for name in identify.ORDER:
         identify.by_name(name)
     serve(_answer, memory=PIXEL_MEMORY, seconds=SECONDS)

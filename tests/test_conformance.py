@@ -23,6 +23,7 @@ from db import metrics
 from db.records import Diagnosis
 from db.settings import Settings
 from db.store import Store
+from ingest import identify
 from models import registry
 from models.card import read
 from models.registry import Model
@@ -163,6 +164,10 @@ def test_all_families_weights_together_stay_small() -> None:
         for w in read(ROOT / "models" / f).weights
     ]
     assert sum(sizes) <= TOTAL_BYTES
+
+
+def test_every_reader_is_asked() -> None:
+    assert sorted(identify.ORDER) == READERS
 
 
 @pytest.mark.parametrize("reader", READERS)
