@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.estimators import pack, unpack
+from models.warfarin_dose.aim import ABOVE, BELOW
 from models.warfarin_dose.design import Floats, filled
 
 Arrays = dict[str, NDArray[Any]]
 MEMBERS = ("ridge", "boosting", "aimed")
 PENALTY = 30.0
 EPOCHS, RATE, DECAY = 300, 0.01, 0.1
-ABOVE, BELOW = float(np.log(1.2)), float(-np.log(0.8))  #: within 20 %: log dose - log truth in -BELOW..ABOVE
 SOFT, SOFTEST = 0.1, 0.35  #: width of the window's edges, at the end and at the start
 
 
@@ -94,8 +94,6 @@ class Ensemble:
             "aimed": z @ self.aimed[:-1] + self.aimed[-1],
         }
 
-    def dose(self, x: Floats, shares: Mapping[str, float], factor: float) -> Floats:
-        """(n,) mg a week: the members' weighted geometric mean, times a factor."""
-        told = self.logs(x)
-        total = sum(shares.values())
-        return np.asarray(factor * np.exp(sum(share / total * told[name] for name, share in shares.items())))
+    def expected(self, x: Floats) -> Floats:
+        """(n,) log of the expected mg a week: the members' mean."""
+        return np.asarray(np.mean(list(self.logs(x).values()), axis=0))

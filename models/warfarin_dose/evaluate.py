@@ -44,7 +44,7 @@ def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> di
     if folds:
         from models.warfarin_dose.train import out_of_fold
 
-        told = out_of_fold(patients, doses, folds, served.calibration)
+        told = out_of_fold(patients, doses, folds)
     else:
         told = served.weekly(patients)
     pharmacogenetic = np.array([equations.dose(equations.pharmacogenetic(p)) for p in patients])

@@ -14,7 +14,7 @@ from db.records import WETREAD, Code, Diagnosis, Finding
 from models.card import ModelCard
 from models.contributions import shapley
 from models.payloads import Payload, Table
-from models.warfarin_dose import equations
+from models.warfarin_dose import aim, equations
 from models.warfarin_dose.design import COLUMNS, Floats, matrix
 from models.warfarin_dose.ensemble import Ensemble
 from models.warfarin_dose.patient import Patient, of
@@ -44,7 +44,8 @@ class WarfarinDose:
         return np.where([p.genes for p in patients], told, plain)
 
     def _dose(self, x: Floats) -> Floats:
-        return self.ensemble.dose(x, self.calibration["shares"], self.calibration["factor"])
+        grid, best = (np.array(self.calibration["aim"][name]) for name in ("expected", "told"))
+        return aim.told(self.ensemble.expected(x), grid, best)
 
     def _examine(self, payload: Payload) -> Diagnosis:
         if not isinstance(payload, Table):

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.evaluation import bootstrap
 from models.training.splits import folds as divided
 from models.training.splits import pairs
-from models.warfarin_dose import HERE, equations
+from models.warfarin_dose import HERE, aim, equations
 from models.warfarin_dose.design import Floats, matrix
 from models.warfarin_dose.ensemble import MEMBERS, Ensemble, fit
 from models.warfarin_dose.evaluate import mae_mg_per_week, within_20_percent
@@ -20,34 +21,34 @@ from models.warfarin_dose.model import CALIBRATION, WEIGHTS
 from models.warfarin_dose.patient import Patient, read
 
 FOLDS, REPEATS = 5, 2
-SHARES = {"ridge": 1.0, "boosting": 1.0, "aimed": 1.0}
-FACTOR = 1.0  #: of the geometric mean; .96 to 1.02 are alike out of fold
 DOSES = (7.0, 100.0)  #: mg a week: beyond, silence
 
 
-def out_of_fold(
-    patients: Sequence[Patient], doses: Floats, k: int, calibration: Mapping[str, Any], seed: int = 0
-) -> Floats:
+def out_of_fold(patients: Sequence[Patient], doses: Floats, k: int, seed: int = 0) -> Floats:
     """(n,) doses of models that did not see the patient: the serving recipe in folds."""
-    logs = members_out_of_fold(matrix(patients), doses, k, seed)
-    return _served(patients, logs, calibration["shares"], calibration["factor"])
+    fold = divided(np.log(doses), None, k, seed)
+    return served_doses(patients, doses, members_out_of_fold(matrix(patients), doses, fold, seed), fold)
 
 
-def members_out_of_fold(x: Floats, doses: Floats, k: int, seed: int) -> dict[str, Floats]:
+def members_out_of_fold(x: Floats, doses: Floats, fold: NDArray[np.int64], seed: int) -> dict[str, Floats]:
     """member -> (n,) out-of-fold log doses."""
     found = {name: np.zeros(len(doses)) for name in MEMBERS}
-    for learn, held in pairs(divided(np.log(doses), None, k, seed)):
+    for learn, held in pairs(fold):
         for name, told in Ensemble(fit(x[learn], doses[learn], seed)).logs(x[held]).items():
             found[name][held] = told
     return found
 
 
-def _served(
-    patients: Sequence[Patient], logs: Mapping[str, Floats], shares: Mapping[str, float], factor: float
+def served_doses(
+    patients: Sequence[Patient], doses: Floats, logs: Mapping[str, Floats], fold: NDArray[np.int64]
 ) -> Floats:
-    mean = sum(share * logs[name] for name, share in shares.items()) / sum(shares.values())
+    """(n,) doses to be told for out-of-fold members; each fold's aim is learnt on the other folds."""
+    expected = np.mean(list(logs.values()), axis=0)
+    told = np.zeros(len(doses))
+    for learn, held in pairs(fold):
+        told[held] = aim.told(expected[held], *aim.fit(expected[learn], doses[learn]))
     plain = [equations.dose(equations.clinical(p)) for p in patients]
-    return np.where([p.genes for p in patients], factor * np.exp(mean), plain)
+    return np.where([p.genes for p in patients], told, plain)
 
 
 def train(
@@ -66,27 +67,36 @@ def train(
 
     from models.card import read as read_card
     from models.training import package
+    from models.training.figures import report_values
 
     say = progress or (lambda _: None)
     patients, doses = read(data)
     x = matrix(patients)
-    logs = [members_out_of_fold(x, doses, FOLDS, seed + r) for r in range(REPEATS)]
-    compared = compare(patients, doses, logs)
+    cuts = [divided(np.log(doses), None, FOLDS, seed + r) for r in range(REPEATS)]
+    logs = [members_out_of_fold(x, doses, fold, seed) for fold in cuts]
+    told = [served_doses(patients, doses, one, fold) for one, fold in zip(logs, cuts, strict=True)]
+    compared = compare(patients, doses, logs, told)
     for name, row in compared.items():
         say(f"{name}: {row['within_20_percent']['value']}")
     arrays = {**fit(x, doses, seed), "background": background(x, seed)}
     out.mkdir(parents=True, exist_ok=True)
     save_file({n: np.ascontiguousarray(a) for n, a in arrays.items()}, out / WEIGHTS)
-    told = _served(patients, logs[0], SHARES, FACTOR)
-    calibration = {"shares": SHARES, "factor": FACTOR, "doses": DOSES, **_calibrated(patients, doses, told)}
+    expected = np.concatenate([np.mean(list(one.values()), axis=0) for one in logs])
+    grid, best = aim.fit(expected, np.concatenate([doses] * REPEATS))
+    calibration = {
+        "doses": DOSES,
+        "aim": {"expected": grid.round(5).tolist(), "told": best.round(5).tolist()},
+        **_calibrated(patients, doses, told[0]),
+    }
     (out / CALIBRATION).write_text(json.dumps(calibration, indent=2) + "\n", "utf-8")
     figures = {
         **compared["served"],
         "n": len(doses),
         "comparison": compared,
-        "races": _races(patients, doses, told),
+        "races": _races(patients, doses, told[0]),
     }
     (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+    report_values(out, doses, told[0], unit="mg a week")
     served = read_card(HERE)
     package.again(
         out, served, version=served.version, figures=card_figures(figures), notes=notes(figures, served.notes)
@@ -110,7 +120,7 @@ def _calibrated(patients: Sequence[Patient], doses: Floats, told: Floats) -> dic
 
 
 def compare(
-    patients: Sequence[Patient], doses: Floats, logs: Sequence[Mapping[str, Floats]]
+    patients: Sequence[Patient], doses: Floats, logs: Sequence[Mapping[str, Floats]], told: Sequence[Floats]
 ) -> dict[str, Any]:
     """name -> both metrics of equations, members and the served mean; of members, over all repeats."""
     equation = {
@@ -120,10 +130,11 @@ def compare(
             [equations.dose(equations.pharmacogenetic(p)) for p in patients]
         ),
     }
-    found = {name: _row(doses, [told]) for name, told in equation.items()}
+    found = {name: _row(doses, [one]) for name, one in equation.items()}
     for name in MEMBERS:
         found[name] = _row(doses, [np.exp(one[name]) for one in logs])
-    return {**found, "served": _row(doses, [_served(patients, one, SHARES, FACTOR) for one in logs])}
+    found["mean"] = _row(doses, [np.exp(np.mean(list(one.values()), axis=0)) for one in logs])
+    return {**found, "served": _row(doses, told)}
 
 
 def _row(doses: Floats, told: Sequence[Floats]) -> dict[str, Any]:
@@ -168,7 +179,8 @@ TITLES = {
     "ridge": "ridge, square root",
     "boosting": "boosted trees, median",
     "aimed": "line aimed at 20 %",
-    "served": "served: the mean of the last three",
+    "mean": "mean of these three",
+    "served": "served: that mean, aimed",
 }
 
 
