@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -100,16 +101,19 @@ def _part(name: str, part: str) -> Any:
 def train(
     name: Name,
     data: Data,
-    out: Annotated[Path, typer.Option("--out", help="Folder for weights and figures.")] = Path(
-        "build/training"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder in which one of the model's name is filled.")
+    ] = Path("build/training"),
     seed: Annotated[int, typer.Option()] = 0,
     minutes: Annotated[float | None, typer.Option(help="Stop after this long.")] = None,
 ) -> None:
-    """Train a family anew; what it serves changes only when the card is given the new weights."""
+    """Train a family anew: weights, plots, a card and an example, served once `models import` takes them."""
+    from models.training import progress
+
     target = out / name
     target.mkdir(parents=True, exist_ok=True)
-    _part(name, "train").train(data, target, seed=seed, minutes=minutes, progress=say)
+    with progress.bar(sys.stderr) as told:
+        _part(name, "train").train(data, target, seed=seed, minutes=minutes, progress=told)
     answer(str(target))
 
 
