@@ -44,13 +44,14 @@ class ChestXray:
         self.members = films.members
         self.temperature, self.kind_temperature = films.temperatures
         self.backend = REFERENCE
-        self._compute: Callable[[Tensor], Tensor] = Together(self.members).eval()
+        self.network = Together(self.members).eval()
+        self._compute: Callable[[Tensor], Tensor] = self.network
         self.gate = Gate(load_file(card.folder / "gate.safetensors"), device)
 
     def use(self, backend: str) -> None:
-        """Computes the members' logits by another back-end; gate and heat map stay the reference's."""
+        """Computes the members' logits by another back-end; the gate stays the reference's."""
         example = torch.zeros(2, 1, FILM.side, FILM.side, device=self.device)
-        self._compute = build(backend, Together(self.members).eval(), example)
+        self._compute = build(backend, self.network, example)
         self.backend = backend
 
     def examine(self, payloads: Sequence[Payload]) -> list[Diagnosis]:

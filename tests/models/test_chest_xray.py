@@ -205,7 +205,7 @@ def test_black_collimation_border_hardly_moves_the_result(model: Any, film: Imag
 
 def test_number_that_is_not_finite_is_an_error_never_normal(film: Image) -> None:
     broken: Any = family.load(CARD, "cpu")
-    broken.members[0].head.bias.data.fill_(float("nan"))
+    broken.network.members[0].head.bias.data.fill_(float("nan"))
     with pytest.raises(FloatingPointError):
         broken.examine([film])
 
