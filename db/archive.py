@@ -6,10 +6,14 @@ number and whether it is the last, so that chunks can neither be swapped nor cut
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import struct
+import sys
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,11 +21,16 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from db.errors import Misconfigured, Unavailable
+from db.ids import new_id
 from db.keys import Keys
 
 MAGIC = b"WETREAD1"
 CHUNK = 1 << 20
 TAG = 16
+GROUP = 8  #: from so many payloads on, two syncs of the whole file system cost less than two for each
+HALF_SECONDS = 3600  #: older than any payload that is still being written
+START_WRITING = 2  # SYNC_FILE_RANGE_WRITE
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 class Archive:
@@ -38,22 +47,35 @@ class Archive:
     def __contains__(self, digest: str) -> bool:
         return self.path(digest).is_file()
 
+    @contextmanager
+    def batch(self) -> Iterator[Batch]:
+        """Payloads put together, durable once the block ends; of a block that fails none is stored.
+
+        Raises Unavailable.
+        """
+        batch = Batch(self, self._keys)
+        try:
+            yield batch
+            batch.settle()
+        finally:
+            batch.abandon()
+
     def put(self, source: Path) -> str:
         """Archives a file durably and returns its SHA-256. The same bytes are stored once."""
-        digest = sha256_of(source)
-        target = self.path(digest)
-        if not target.is_file():
-            with source.open("rb") as file:
-                self._write(target, _unchanged(file, digest))
-        return digest
+        with self.batch() as batch:
+            return batch.put(source)
 
     def put_bytes(self, data: bytes) -> str:
         """Archives bytes durably and returns their SHA-256."""
-        digest = hashlib.sha256(data).hexdigest()
-        target = self.path(digest)
-        if not target.is_file():
-            self._write(target, (data[i : i + CHUNK] for i in range(0, max(len(data), 1), CHUNK)))
-        return digest
+        with self.batch() as batch:
+            return batch.put_bytes(data)
+
+    def sweep(self) -> None:
+        """Removes what a stop long ago left half written."""
+        for path in self.folder.glob(".*.tmp"):
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > HALF_SECONDS:
+                    path.unlink()
 
     def get(self, digest: str) -> bytes:
         """The payload of a digest. Raises Unavailable when it is missing or was altered."""
@@ -76,12 +98,153 @@ class Archive:
         except OSError as error:
             raise Unavailable(f"archive: cannot remove ({error.strerror}); see `wetread doctor`") from error
 
-    def _write(self, target: Path, chunks: Iterable[bytes]) -> None:
-        try:
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            seal_file(target, chunks, self._keys)
-        except OSError as error:
-            raise Unavailable(f"archive: cannot write ({error.strerror}); is the disk full?") from error
+
+class Batch:
+    """Payloads sealed beside the archive one by one, and made part of it together."""
+
+    def __init__(self, archive: Archive, keys: Keys) -> None:
+        self._archive = archive
+        self._keys = keys
+        self._sealed: dict[str, Path] = {}  #: digest -> where it lies until it is stored
+        self._folder: int | None = None  #: open since before the first write, to be told of its failures
+
+    def put(self, source: Path) -> str:
+        """Seals a file and returns its SHA-256, in one look at its bytes.
+
+        Raises Unavailable when it cannot be written, or was changed by its sender meanwhile.
+        """
+        before = source.stat()
+        with source.open("rb") as file:
+            digest, size = self._seal(_chunks(file))
+        after = source.stat()
+        if (before.st_size, before.st_mtime_ns) != (
+            after.st_size,
+            after.st_mtime_ns,
+        ) or size != after.st_size:
+            self._drop(digest)
+            raise Unavailable("archive: the file changed while it was read; trying again")
+        return digest
+
+    def put_bytes(self, data: bytes) -> str:
+        """Seals bytes and returns their SHA-256. Raises Unavailable."""
+        digest = hashlib.sha256(data).hexdigest()
+        if digest not in self._archive:
+            self._seal(data[i : i + CHUNK] for i in range(0, max(len(data), 1), CHUNK))
+        return digest
+
+    def settle(self) -> None:
+        """Makes all that was put durable and part of the archive: bytes first, names after.
+
+        A name that outlived its bytes would be taken for the payload ever after. Raises Unavailable.
+        """
+        with _written():
+            if len(self._sealed) < GROUP or not _syncs_all():
+                self._settle_each()
+            elif self._folder is not None:
+                _sync_all(self._folder)
+                self._rename()
+                _sync_all(self._folder)
+        self._sealed.clear()
+
+    def abandon(self) -> None:
+        """Removes what was put and not settled."""
+        for digest in list(self._sealed):
+            self._drop(digest)
+        if self._folder is not None:
+            os.close(self._folder)
+            self._folder = None
+
+    def _settle_each(self) -> None:
+        for temporary in self._sealed.values():
+            with _opened(temporary) as descriptor:
+                os.fsync(descriptor)
+        for folder in sorted(self._rename()):
+            sync_folder(folder)
+
+    def _rename(self) -> set[Path]:
+        """Gives the payloads their names; the folders that changed."""
+        changed = set()
+        for digest, temporary in self._sealed.items():
+            target = self._archive.path(digest)
+            if not target.parent.is_dir():
+                target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                changed.add(target.parent.parent)
+            temporary.replace(target)
+            changed.add(target.parent)
+        return changed
+
+    def _seal(self, chunks: Iterable[bytes]) -> tuple[str, int]:
+        """Chunks sealed to a file that has no name yet; their SHA-256 and size."""
+        found, size = hashlib.sha256(), 0
+
+        def hashed() -> Iterator[bytes]:
+            nonlocal size
+            for chunk in chunks:
+                found.update(chunk)
+                size += len(chunk)
+                yield chunk
+
+        with _written():
+            self._archive.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self._folder is None:
+                self._folder = os.open(self._archive.folder, os.O_RDONLY)
+            temporary = self._archive.folder / f".{new_id()}.tmp"
+            try:
+                _write(temporary, seal(hashed(), self._keys))
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        digest = found.hexdigest()
+        if digest in self._sealed or digest in self._archive:
+            temporary.unlink()
+        else:
+            self._sealed[digest] = temporary
+        return digest, size
+
+    def _drop(self, digest: str) -> None:
+        if (temporary := self._sealed.pop(digest, None)) is not None:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    """What the disk does to a write becomes Unavailable."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"archive: cannot write ({error.strerror}); is the disk full?") from error
+
+
+def _write(path: Path, blocks: Iterable[bytes]) -> None:
+    """Writes a file readable by its owner alone, and has the disk begin with it; it is not waited for."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        for block in blocks:
+            file.write(block)
+        file.flush()
+        if _libc is not None and hasattr(_libc, "sync_file_range"):
+            _libc.sync_file_range(file.fileno(), ctypes.c_int64(0), ctypes.c_int64(0), START_WRITING)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _syncs_all() -> bool:
+    return _libc is not None and hasattr(_libc, "syncfs")
+
+
+def _sync_all(descriptor: int) -> None:
+    """Brings a whole file system to the disk: whatever was written to it before this call. Raises OSError."""
+    if _libc is not None and _libc.syncfs(descriptor) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def sha256_of(path: Path) -> str:
@@ -109,11 +272,8 @@ def seal_file(target: Path, chunks: Iterable[bytes], keys: Keys) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Makes renames in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
+    with _opened(folder) as descriptor:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def seal(chunks: Iterable[bytes], keys: Keys) -> Iterator[bytes]:
@@ -150,16 +310,6 @@ def _nonce(prefix: bytes, number: int, last: bool) -> bytes:
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
     return iter(lambda: file.read(CHUNK), b"")
-
-
-def _unchanged(file: BinaryIO, digest: str) -> Iterator[bytes]:
-    """A file's chunks. Raises Unavailable at its end when its sender changed it since it was hashed."""
-    found = hashlib.sha256()
-    for chunk in _chunks(file):
-        found.update(chunk)
-        yield chunk
-    if found.hexdigest() != digest:
-        raise Unavailable("archive: the file changed while it was read; trying again")
 
 
 def _numbered(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes, bool]]:

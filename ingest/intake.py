@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from db import ledger, metrics
-from db.archive import Archive, sha256_of
+from db.archive import Archive, Batch, sha256_of
 from db.errors import Misconfigured, Rejected, Unavailable
 from db.jobs import Owed
 from db.keys import Keys
@@ -56,7 +57,7 @@ class Read:
     """A claimed file that was read and archived, or refused."""
 
     file: Claimed
-    digest: str | None
+    digest: str | None  #: of an input none until it is archived
     size: int
     evidence: Evidence | None = None
     owed: tuple[Owed, ...] = ()
@@ -132,6 +133,7 @@ class Intake:
 
     def sweep(self) -> None:
         """Removes work files whose rows were concluded just before the last stop."""
+        self.archive.sweep()
         for path in self.work.iterdir():
             if path.name.startswith(".") and time.time() - path.lstat().st_mtime > HALF_SECONDS:
                 path.unlink()  # half an archive's entry, from a stop long ago
@@ -150,7 +152,7 @@ class Intake:
         Raises Unavailable with nothing recorded when the archive or database cannot be written;
         the files stay in the work area for another try.
         """
-        reads = [read for file in claimed if (read := self._read_if_there(file)) is not None]
+        reads = self._read_all(claimed)
         with metrics.stage("record"):
             states = self._record(reads)
         for read, state in zip(reads, states, strict=True):
@@ -163,10 +165,33 @@ class Intake:
         found, self._unpacked = self._unpacked, []
         return found
 
-    def _read_if_there(self, file: Claimed) -> Read | None:
+    def _read_all(self, claimed: Sequence[Claimed]) -> list[Read]:
+        """Reads files and archives those accepted; all are durable when it returns.
+
+        One is sealed while the next is read: that is another process's work.
+        """
+        reads: list[tuple[Read, Future[str] | None]] = []
+        with self.archive.batch() as batch, ThreadPoolExecutor(1, "archive") as beside:
+            for file in claimed:
+                read = self._if_there(file, lambda file=file: self._read(file))  # type: ignore[misc]
+                if read is not None:
+                    accepted = read.evidence is not None
+                    reads.append((read, beside.submit(_sealed, batch, file) if accepted else None))
+            found = [self._with_digest(read, sealing) for read, sealing in reads]
+            with metrics.stage("archive"):
+                batch.settle()
+        return [read for read in found if read is not None]
+
+    def _with_digest(self, read: Read, sealing: Future[str] | None) -> Read | None:
+        if sealing is None:
+            return read
+        return self._if_there(read.file, lambda: replace(read, digest=sealing.result()))
+
+    @staticmethod
+    def _if_there(file: Claimed, work: Callable[[], Read]) -> Read | None:
         """None when another ingest, which resumed in the same work area, finished the file meanwhile."""
         try:
-            return self._read(file)
+            return work()
         except FileNotFoundError:
             if os.path.lexists(file.work):
                 raise
@@ -214,12 +239,10 @@ class Intake:
             return self._refuse(file, size, fault)
         if isinstance(found, Contents):
             return Read(file=file, digest=sha256_of(file.work), size=size, contents=found)
-        with metrics.stage("archive"):
-            digest = self.archive.put(file.work)
         decision = self._decide(found, file.name)
         owed, unread = routing.owed(found, self.cards, decision)
         return Read(
-            file=file, digest=digest, size=size, evidence=found, owed=tuple(owed), unread=unread,
+            file=file, digest=None, size=size, evidence=found, owed=tuple(owed), unread=unread,
             decision=decision,
         )  # fmt: skip
 
@@ -399,6 +422,12 @@ def _note_decision(writer: Writer, read: Read) -> None:
             f"file:{read.file.id}", "file:routed", rule=decision.rule, lane=decision.lane,
             policy=decision.policy, models=[owed.model for owed in read.owed], earlier=dict(decision.earlier),
         )  # fmt: skip
+
+
+def _sealed(batch: Batch, file: Claimed) -> str:
+    """Puts a file that was read into the archive's batch; its SHA-256."""
+    with metrics.stage("archive"):
+        return batch.put(file.work)
 
 
 def _sidecar(path: Path) -> bytes | None:
