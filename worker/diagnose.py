@@ -72,6 +72,7 @@ class Diagnoser:
         every waiting job keeps a hint. A late hint finds nothing to claim and costs one look.
         Raises Unavailable when the database cannot be reached; the lease then brings the jobs back.
         """
+        start = time.perf_counter()
         claimed = claims.claim(
             self.store, job_id, worker=self.name, lease_seconds=self.settings.lease_seconds,
             limit=self.settings.batch_size, lanes=self.lanes, yield_turn=self._is_turn_of_others(),
@@ -80,6 +81,8 @@ class Diagnoser:
         if not claimed:
             return 0
         self._batches += 1
+        each = (time.perf_counter() - start) / len(claimed)
+        metrics.stage_seconds.labels("lease", claimed[0].model).observe(each)
         if job_id not in {job.id for job in claimed}:
             self._hint_again(job_id)
         with self._in_hand(claimed), limited(self._hard_limit()):
@@ -185,18 +188,19 @@ class Diagnoser:
     def _decode(self, model: Model, job: Claimed) -> Reading | None:
         """The job's payload; an input whose pixels cannot be decoded is concluded as an abstention."""
         reading = Reading(job)
-        with _timed(reading, "decode"):
-            try:
+        try:
+            with _timed(reading, "fetch"):
                 inputs = [(source, self.archive.get(source.digest)) for source in job.inputs]
+            with _timed(reading, "decode"):
                 reading.payload = shielded.payload(inputs, model.card.needs)
-            except Rejected as why:
-                reading.diagnosis = Diagnosis.abstain(why.code, why.sentence)
-            except Unavailable as error:
-                self._give_back(job, f"Unavailable: {error}")
-                return None
-            except Exception as error:  # noqa: BLE001 - one bad input fails alone
-                self._failed(job, "decode", error)
-                return None
+        except Rejected as why:
+            reading.diagnosis = Diagnosis.abstain(why.code, why.sentence)
+        except Unavailable as error:
+            self._give_back(job, f"Unavailable: {error}")
+            return None
+        except Exception as error:  # noqa: BLE001 - one bad input fails alone
+            self._failed(job, "decode", error)
+            return None
         return reading
 
     def _forward(self, model: Model, readings: Sequence[Reading]) -> None:
