@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test faults fuzz lint check setup setup-dev debian fast train clean
+.PHONY: help up demo test faults fuzz lint check setup setup-dev debian fast train report bench clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -67,11 +67,29 @@ debian:
 		apt-get install -y -qq --no-install-recommends prometheus >/dev/null; } || \
 		echo "no Prometheus here: the tests that need it will say so and skip" >&2
 
+# family=where its data lie in DATA
+FAMILIES := hippocampus-mr=mr/hippocampus heart-disease=tabular/heart.c.arff \
+	diabetes=tabular/diabetes.arff dermatology=tabular/dermatology.arff \
+	inpatient-death=tabular/support2_train.csv prognosis-gbsg=survival/gbsg_train.npz \
+	prognosis-metabric=survival/metabric_train.npz prognosis-support=survival/support_train.npz \
+	prognosis-whas=survival/whas_train.npz splice-site=sequence/splice.arff peptide-amp=sequence/amp \
+	tumour-expression=sequence/khan ecg-beat=ecg/mitdb bbb-permeability=drug/B3DB_classification.tsv \
+	bace-activity=drug/bace.csv solubility=drug/delaney-processed.csv warfarin-dose=treatment/iwpc_train.csv \
+	pharmacogenomics=treatment/cpic ecg-gan=ecg/mitdb chest-xray-gan=xray/pneumoniamnist_train_val.npz
+
 train: setup  ## Train every family anew from DATA into build/training (long)
 	$(BIN)/wetread models train chest-xray --data $(DATA)/xray/kermany/train --out build/training/kermany
 	$(BIN)/wetread models train chest-xray --data $(DATA)/xray/pneumoniamnist_train_val.npz --out build/training/mnist
 	$(BIN)/wetread models train note-assertion --data $(DATA)/notes/negex/reports_1-60.tsv
 	$(BIN)/wetread models train note-diagnosis --data $(DATA)/notes/symptom2disease_train.csv
+	set -e; for one in $(FAMILIES); do \
+		$(BIN)/wetread models train $${one%%=*} --data $(DATA)/$${one#*=}; done
+
+report: setup  ## All families on one page
+	$(BIN)/python -m models.training.report --data $(DATA) --out docs/model-report.html
+
+bench: setup-dev  ## Measure against the machine's limits and, where installed, Orthanc and dcmtk (15 minutes)
+	PYTHONPATH=tests:. $(BIN)/python -m benchmarks.run --page docs/benchmarks.md $(ARGS)
 
 clean:  ## Remove the environment and caches; never a home
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

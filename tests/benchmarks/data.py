@@ -26,9 +26,17 @@ def slices(folder: Path, studies: int, each: int, side: int = 512) -> list[Path]
         path = folder / f"{study:04}-{number:04}.dcm"
         path.write_bytes(
             dicom_bytes(
-                pixels=pixels, modality="CT", bits=12, patient_id=f"P-{run}-{study}", study_uid=uid,
-                series_uid=f"{uid}.1", sop_uid=f"{uid}.1.{number + 1}", InstanceNumber=number + 1,
-                RescaleSlope=1, RescaleIntercept=-1024, ImagePositionPatient=[0, 0, float(number)],
+                pixels=pixels,
+                modality="CT",
+                bits=12,
+                patient_id=f"P-{run}-{study}",
+                study_uid=uid,
+                series_uid=f"{uid}.1",
+                sop_uid=f"{uid}.1.{number + 1}",
+                InstanceNumber=number + 1,
+                RescaleSlope=1,
+                RescaleIntercept=-1024,
+                ImagePositionPatient=[0, 0, float(number)],
                 ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
             )  # fmt: skip
         )

