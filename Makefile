@@ -59,13 +59,14 @@ $(VENV)/.dev: $(VENV)/.run
 	@$(PIP) -c constraints.txt -e '.[dev]'
 	@touch $@
 
-# Debian's Prometheus (and promtool) for the tests that claim to test with them; where root allows
+# Debian's Prometheus (with promtool), dcmtk and dicom3tools for the tests that claim to test with them
 debian:
-	@command -v promtool >/dev/null && command -v prometheus >/dev/null || { \
+	@command -v promtool >/dev/null && command -v prometheus >/dev/null && \
+		command -v dcmdump >/dev/null && command -v dciodvfy >/dev/null || { \
 		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
-		apt-get install -y -qq --no-install-recommends prometheus >/dev/null; } || \
-		echo "no Prometheus here: the tests that need it will say so and skip" >&2
+		apt-get install -y -qq --no-install-recommends prometheus dcmtk dicom3tools >/dev/null; } || \
+		echo "no Prometheus, dcmtk or dicom3tools here: the tests that need them will say so and skip" >&2
 
 # family=where its data lie in DATA
 FAMILIES := hippocampus-mr=mr/hippocampus heart-disease=tabular/heart.c.arff \

@@ -78,6 +78,17 @@ def card(name: Name, as_json: Json = False) -> None:
     _backends(found.name)
 
 
+def _data(name: str, given: Path | None) -> Path:
+    """The data set named; none is needed of rules, which are compared with the tables they come from."""
+    from models import registry
+
+    if given is not None and given.exists():
+        return given
+    if registry.card(name).needs.kind == "variants" and given in (None, Path("-")):
+        return Path("-")
+    raise typer.BadParameter("name a file or folder that is there", param_hint="--data")
+
+
 def _backends(name: str) -> None:
     """What `optimise` measured of a model on this machine."""
     from db.settings import load
@@ -120,7 +131,10 @@ def train(
 @models.command()
 def evaluate(
     name: Name,
-    data: Data,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="A data set in the model's layout; rules need none.", show_default=False),
+    ] = None,
     folds: Annotated[int | None, typer.Option(min=2, help="Retrain the recipe in K folds instead.")] = None,
     device: Annotated[str, typer.Option()] = "auto",
     as_json: Json = False,
@@ -128,7 +142,7 @@ def evaluate(
     """Measure a model on a data set, each figure with its 95 % confidence interval."""
     from worker.runtime import choose_device
 
-    found = _part(name, "evaluate").evaluate(data, folds=folds, device=choose_device(device))
+    found = _part(name, "evaluate").evaluate(_data(name, data), folds=folds, device=choose_device(device))
     if as_json:
         answer_json(found)
         return
