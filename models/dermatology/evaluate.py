@@ -14,6 +14,6 @@ def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> di
     return measure.evaluate(recipe.read(HERE), data, folds)
 
 
-def curves(data: Path) -> dict[str, Any]:
-    """Truth, probabilities and subgroups of the serving weights, for plots."""
-    return measure.curves(recipe.read(HERE), data)
+def curves(data: Path, *, folds: int | None = None) -> dict[str, Any]:
+    """Truth, probabilities and subgroups, for plots; see `models.tabular.measure.curves`."""
+    return measure.curves(recipe.read(HERE), data, folds)

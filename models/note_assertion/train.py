@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from models import text
+from models.card import read as read_card
 from models.note_assertion import evaluate, terms
 from models.note_assertion.evaluate import HERE, Row, decide
 from models.note_assertion.pipeline import Assertions
+from models.training import figures, package
 
 KINDS = ("preceding", "following", "pseudo", "termination")
 
@@ -48,7 +50,8 @@ def train(
 
     Writes out/terms.json: F1, the F1 each term adds (negative: it hurts), how often it occurs, and
     the SHA-256 of every term file. Stops early, saying so in the file, when the minutes are up.
-    The lists themselves are edited by hand; nothing here is random, so seed changes nothing.
+    The lists themselves are edited by hand; nothing here is random, so seed changes nothing. Beside it lie
+    the lists, a card with the figures on these sentences, the example, metrics.json and a confusion plot.
     """
     began = time.monotonic()
     rows = list(evaluate.read(data))
@@ -71,3 +74,21 @@ def train(
     files = {name: hashlib.sha256((HERE / name).read_bytes()).hexdigest() for name in terms.FILES}
     report = {"f1": round(whole, 5), "n": len(rows), "complete": complete, "terms": weighed, "sha256": files}
     (out / "terms.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    _carded(
+        data, out, truth, np.array([bool(decide(Assertions(HERE, questions=("negated",)), r)) for r in rows])
+    )
+
+
+def _carded(data: Path, out: Path, truth: np.ndarray[Any, Any], said: np.ndarray[Any, Any]) -> None:
+    """The figures, the confusion, and the served card with those figures."""
+    found = evaluate.evaluate(data)
+    (out / "metrics.json").write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+    plot = figures.confusion(truth.astype(np.int64), said.astype(np.int64), ("affirmed", "negated"))
+    (out / "confusion.png").write_bytes(plot)
+    served = read_card(HERE)
+    told = [
+        {"dataset": "the sentences that the terms were weighed on", "metric": name, "n": found["n"], **value}
+        for name, value in found.items()
+        if name != "n"
+    ]
+    package.again(out, served, version=served.version, figures=told)

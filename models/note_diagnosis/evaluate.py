@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
+from models.calibration import fit_temperature
 from models.evaluation import bootstrap
 from models.note_diagnosis import labels, linear
 from models.note_diagnosis.linear import Floats, Linear
@@ -74,4 +76,26 @@ def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> di
         "n": len(texts),
         "abstained": round(float(np.mean(silent)), 4),
         "note": "abstained texts are counted by their likeliest disease",
+    }
+
+
+def curves(data: Path, *, folds: int | None = None) -> dict[str, Any]:
+    """Truth, probabilities and which texts are answered, for plots (see `models.training.curves`).
+
+    With folds each text is answered by a regression that did not see it.
+    """
+    from models import registry
+    from models.note_diagnosis.model import NoteDiagnosis
+
+    texts, truth = labels.read(data)
+    served = registry.load("note-diagnosis", "cpu")
+    assert isinstance(served, NoteDiagnosis)  # noqa: S101 - the registry opens the family it was asked for
+    table = out_of_fold(texts, truth, folds) if folds else logits(served.linear, texts)
+    temperature = fit_temperature(table, truth) if folds else served.temperature
+    return {
+        "y": truth,
+        "p": softmax(table / temperature, axis=1),
+        "classes": [d.meaning for d in labels.diseases()],
+        "answered": [served.silent(t, row) is None for t, row in zip(texts, table, strict=True)],
+        "unseen": bool(folds),
     }

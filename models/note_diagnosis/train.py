@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 
 from models.calibration import expected_calibration_error, fit_temperature
+from models.card import read as read_card
 from models.evaluation import bootstrap
 from models.note_diagnosis import gate, labels, linear
 from models.note_diagnosis.evaluate import accuracy, f1_macro, logits, out_of_fold, splits
 from models.note_diagnosis.linear import Floats, Linear
+from models.note_diagnosis.model import FINDING
+from models.training import figures, package
 
 FOLDS = 5
 ANSWERED = 0.98  #: part of the out-of-fold texts that the operating point must leave answered
@@ -94,7 +97,7 @@ def train(
     minutes: float | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> None:
-    """Writes linear.safetensors, vocabulary.json, calibration.json and figures.json under out.
+    """Writes linear.safetensors, vocabulary.json, calibration.json, figures.json, plots, card and example.
 
     data: csv with columns label, text. The network is trained only for the comparison, two seeds a
     fold, and left out when the minutes are up. Everything else takes under a minute on one core.
@@ -120,7 +123,7 @@ def train(
         blend = log_softmax(table / temperature, axis=1) + log_softmax(net / rows[-1]["temperature"], axis=1)
         rows.append(_row("regression and LSTM together", blend / 2, truth))
     sure = probabilities.max(1) >= threshold
-    figures = {
+    told = {
         "n": len(texts),
         "folds": FOLDS,
         "comparison": rows,
@@ -128,4 +131,24 @@ def train(
         "accuracy_where_answered": round(accuracy(truth[sure], table[sure].argmax(1)), 4),
         "strangers_refused": refused(model, temperature, threshold),
     }
-    (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+    (out / "figures.json").write_text(json.dumps(told, indent=2) + "\n", "utf-8")
+    names = [d.meaning for d in labels.diseases()]
+    figures.report(out, truth, probabilities, classes=names, draws=200)
+    _carded(out, rows[0], len(texts), threshold)
+
+
+def _carded(out: Path, row: dict[str, Any], count: int, threshold: float) -> None:
+    """The served card with the figures and the threshold of this training."""
+    served = read_card(labels.HERE)
+    dataset = f"the texts trained on, {FOLDS}-fold cross-validation"
+    rule = f"out of fold: the highest of .05, .10, ... at which {ANSWERED:.0%} of the texts are answered"
+    package.again(
+        out,
+        served,
+        version=f"{served.version}+{package.sha256(out / 'linear.safetensors')[:8]}",
+        figures=[
+            {"dataset": dataset, "metric": name, "n": count, **row[name]} for name in ("accuracy", "f1_macro")
+        ],
+        operating_points=[{"finding": FINDING, "threshold": threshold, "chosen": rule}],
+        notes="Trained anew. The comparison with other learners is in figures.json.",
+    )

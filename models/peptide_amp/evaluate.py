@@ -59,12 +59,8 @@ def probabilities(
     return found
 
 
-def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> dict[str, Any]:
-    """accuracy, mcc and auc with 95 % intervals, n, and the fraction abstained.
-
-    Every peptide counts, by probability .5, those on which the model abstains too. With folds the
-    recipe is carried out anew in each, peptides that are alike kept together.
-    """
+def _answers(data: Path, folds: int | None, device: str) -> tuple[Labels, Floats, Labels | None, list[bool]]:
+    """(labels, probabilities, clusters where folds were cut, which peptides the model abstains on)."""
     from models import registry
     from models.peptide_amp.data import read
     from models.peptide_amp.model import PeptideAmp, refusal
@@ -82,9 +78,31 @@ def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> di
     silent = [
         refusal(p) is not None or served.unsure(float(c)) for p, c in zip(peptides, chances, strict=True)
     ]
+    return labels, chances, groups, silent
+
+
+def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> dict[str, Any]:
+    """accuracy, mcc and auc with 95 % intervals, n, and the fraction abstained.
+
+    Every peptide counts, by probability .5, those on which the model abstains too. With folds the
+    recipe is carried out anew in each, peptides that are alike kept together.
+    """
+    labels, chances, groups, silent = _answers(data, folds, device)
     return {
         **figures(labels, chances, groups),
         "n": len(labels),
         "abstained": round(float(np.mean(silent)), 4),
         "note": "abstained peptides are counted by their probability",
+    }
+
+
+def curves(data: Path, *, folds: int | None = None) -> dict[str, Any]:
+    """Truth, probabilities and which peptides are answered, for plots (see `models.training.curves`)."""
+    labels, chances, _, silent = _answers(data, folds, "cpu")
+    return {
+        "y": labels,
+        "p": chances,
+        "classes": ("other", "antimicrobial"),
+        "answered": ~np.array(silent),
+        "unseen": bool(folds),
     }

@@ -17,6 +17,7 @@ from models.peptide_amp import alignment, ensemble, features
 from models.peptide_amp import data as sets
 from models.peptide_amp.ensemble import Floats, Labels
 from models.peptide_amp.evaluate import figures
+from models.training import figures as plots
 from models.training import package
 
 FOLDS = 5
@@ -109,7 +110,7 @@ def train(
     minutes: float | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> None:
-    """Writes ensemble.safetensors, card.toml, the example and figures.json under out.
+    """Writes ensemble.safetensors, card.toml, the example, figures.json and plots under out.
 
     data: a folder of `AMP.*.fa` and `DECOY.*.fa`, all of which are used. Aligning 2,132 peptides with
     one another takes a minute on one core, and so does the rest; the learners that the ensemble is
@@ -137,7 +138,9 @@ def train(
     if "CNN and LSTM" in others:
         three = [parts[:, 0], parts[:, 1], others["CNN and LSTM"]]
         lines.append(row("alignment SVM, forest, CNN and LSTM", three, labels, groups, splits))
-    sure = confident(expit(parts @ stack[:-1] + stack[-1]))
+    chances = expit(parts @ stack[:-1] + stack[-1])
+    sure = confident(chances)
+    plots.report(out, labels, chances, classes=("other", "antimicrobial"), groups=groups, draws=200)
     told = {"n": len(labels), "folds": FOLDS, "confident": sure, "stack": stack.tolist(), "comparison": lines}
     (out / "figures.json").write_text(json.dumps(told, indent=2) + "\n", "utf-8")
     _package(out, lines[0], sure, len(labels))

@@ -55,3 +55,17 @@ def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> di
         "abstained": round(float((table.max(1) < served.confident).mean()), 4),
         "note": "abstained windows are counted by their likeliest class",
     }
+
+
+def curves(data: Path, *, folds: int | None = None) -> dict[str, Any]:
+    """Truth, probabilities and which windows are answered, for plots (see `models.training.curves`)."""
+    from models import registry
+    from models.splice_site.data import CLASSES, read
+    from models.splice_site.model import SpliceSite
+
+    windows, labels = read(data)
+    served = registry.load("splice-site", "cpu")
+    assert isinstance(served, SpliceSite)  # noqa: S101 - the registry opens the family it was asked for
+    table = probabilities(windows, labels, folds) if folds else served.machine.probabilities(windows)
+    sure = table.max(1) >= served.confident
+    return {"y": labels, "p": table, "classes": CLASSES, "answered": sure, "unseen": bool(folds)}

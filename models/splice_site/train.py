@@ -21,6 +21,7 @@ from models.splice_site.evaluate import accuracy
 from models.splice_site.kernel import Floats, encode, similarity
 from models.splice_site.model import CONFIDENT_POINT, SCAN_POINTS, WINDOW_POINT
 from models.splice_site.scan import ACCEPTOR, DONOR, HALF
+from models.training import figures as plots
 from models.training import package
 
 FOLDS = 10
@@ -86,7 +87,7 @@ def train(
     minutes: float | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> None:
-    """Writes machine.safetensors, card.toml, the example and figures.json under out.
+    """Writes machine.safetensors, card.toml, the example, figures.json and plots under out.
 
     data: ARFF of name, 60 bases, class. The machines take half a minute on one core; the learners
     that they are compared with are left out when the minutes are up. seed: of folds and networks.
@@ -111,6 +112,7 @@ def train(
         "comparison": lines + compare(windows, labels, splits, seed, deadline, say),
     }
     (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+    plots.report(out, labels, chances, classes=sets.CLASSES, groups=sets.groups(windows), draws=200)
     own = {"metric": "accuracy", **lines[0]["accuracy"], "n": len(labels), "published": PUBLISHED}
     own["dataset"] = f"the training windows, {FOLDS}-fold cross-validation, equal windows in one fold"
     points = card_points(figures["operating_points"])

@@ -202,14 +202,28 @@ def evaluate(recipe: Recipe, data: Path, folds: int | None) -> dict[str, Any]:
     }
 
 
-def curves(recipe: Recipe, data: Path) -> dict[str, Any]:
-    """Truth, probabilities and subgroups of the serving weights on a data set, for plots."""
+def curves(recipe: Recipe, data: Path, folds: int | None = None) -> dict[str, Any]:
+    """Truth, probabilities, subgroups and which rows are answered, for plots (see `models.training.curves`).
+
+    With folds each row is answered by the recipe trained anew without it; else by the serving weights.
+    """
     from models.tabular.model import opened
 
     loaded = rows.load(data, recipe)
-    table = opened(recipe).probabilities(loaded.rows)
+    served = opened(recipe)
+    if folds:
+        found = out_of_fold(loaded, recipe, folds)
+        table = cross_calibrated(found.scores, found, loaded.labels, recipe)
+    else:
+        table = served.probabilities(loaded.rows)
+    several = table.shape[1] > 2
+    answered = np.array([served.refusal(row) is None for row in loaded.rows])
     return {
         "y": loaded.labels,
-        "p": table[:, 1] if table.shape[1] == 2 else table,
+        "p": table if several else table[:, 1],
+        "classes": [one.meaning for one in recipe.classes],
+        "threshold": served.threshold,
+        "answered": answered & (table.max(1) >= served.threshold) if several else answered,
         "groups": subgroups(loaded),
+        "unseen": bool(folds),
     }

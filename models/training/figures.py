@@ -27,19 +27,21 @@ def report(
     threshold: float = 0.5,
     groups: NDArray[Any] | None = None,
     more: dict[str, Any] | None = None,
+    draws: int = 1000,
 ) -> dict[str, Any]:
     """Writes roc, precision-recall, reliability and confusion as PNG, and metrics.json; gives the figures.
 
     truth: (n,) class numbers. probabilities: (n,) of class 1, or (n, classes): out-of-fold or held-out
     answers, never answers to training rows. more: figures to be kept beside these in metrics.json.
+    draws: of the bootstrap behind the intervals.
     """
     t = np.asarray(truth, dtype=np.int64)
     table = _columns(np.asarray(probabilities, dtype=np.float64))
     if table.shape[1] == 2:
-        found = metrics.binary(t, table[:, 1], threshold, groups)
+        found = metrics.binary(t, table[:, 1], threshold, groups, draws=draws)
         guess = (table[:, 1] >= threshold).astype(np.int64)
     else:
-        found, guess = metrics.multiclass(t, table, groups), table.argmax(1)
+        found, guess = metrics.multiclass(t, table, groups, draws=draws), table.argmax(1)
     out.mkdir(parents=True, exist_ok=True)
     for name, png in plots(t, table, guess, classes).items():
         (out / f"{name}.png").write_bytes(png)

@@ -71,3 +71,29 @@ def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> di
         "abstained": round(float(np.mean(silent)), 4),
         "note": "abstained samples are counted by their likeliest tumour; abstained is the served model's",
     }
+
+
+def curves(data: Path, *, folds: int | None = None) -> dict[str, Any]:
+    """Truth, probabilities and which samples are answered, for plots (see `models.training.curves`).
+
+    With folds by centroids that did not see the sample, but at the served temperature and limits.
+    """
+    from models import registry
+    from models.tumour_expression.data import TUMOURS, read
+    from models.tumour_expression.model import TumourExpression
+
+    table, labels = read(data)
+    served = registry.load("tumour-expression", "cpu")
+    assert isinstance(served, TumourExpression)  # noqa: S101 - the registry opens the family it was asked for
+    if folds:
+        scores, distances = out_of_fold(table, labels, folds)
+    else:
+        scores, distances = served.centroids.scores(table), served.centroids.distance(table)
+    chances = centroids.probabilities(scores, served.temperature)
+    return {
+        "y": labels,
+        "p": chances,
+        "classes": [tumour.short for tumour in TUMOURS],
+        "answered": (chances.max(1) >= served.threshold) & (distances <= served.furthest),
+        "unseen": bool(folds),
+    }

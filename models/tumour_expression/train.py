@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from models import registry
+from models.training import figures as plots
 from models.training import package
 from models.tumour_expression import centroids
 from models.tumour_expression import data as sets
@@ -41,7 +42,7 @@ def train(
     minutes: float | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> None:
-    """Writes centroids.safetensors, card.toml, the example and figures.json under out.
+    """Writes centroids.safetensors, card.toml, the example, figures.json and plots under out.
 
     data: a folder of `*_x*.csv` (columns V1 to V2308) and `*_y*.csv` (class numbers 1 to 4). The
     centroids take seconds; the learners that they are compared with are left out when the minutes
@@ -78,6 +79,8 @@ def train(
         "comparison": lines,
     }
     (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+    names = [tumour.short for tumour in sets.TUMOURS]
+    plots.report(out, labels, centroids.probabilities(cuts[0][0], degree), classes=names)
     package.again(
         out, registry.card("tumour-expression"), version=VERSION, figures=[measured(cuts[0][0], labels)]
     )
