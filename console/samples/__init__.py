@@ -27,16 +27,21 @@ JOINED = "patient=DEMO-0008/encounter=DEMO-E8/table.csv"  #: what is read with t
 
 def write(folder: Path) -> int:
     """Writes every sample below a folder; returns how many."""
-    return put(folder, _films() | _still() | _of_examples() | _broken())
+    return put(folder, files())
 
 
-def put(folder: Path, files: dict[str, bytes]) -> int:
+def files() -> dict[str, bytes]:
+    """Every sample by its name below the inbox."""
+    return _films() | _still() | _of_examples() | _broken()
+
+
+def put(folder: Path, content: dict[str, bytes]) -> int:
     """Writes files below a folder by their names; returns how many."""
-    for name, data in files.items():
+    for name, data in content.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
-    return len(files)
+    return len(content)
 
 
 def example(card: ModelCard) -> dict[str, bytes]:
