@@ -1,0 +1,1 @@
+"""What the families on molecules share: structures, descriptors, kernel machine, findings, drawings."""

@@ -1,0 +1,116 @@
+"""The kernel machine: ridge regression on how like a molecule is to each one of the training set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.chemistry.features import CLIP, STEP, Floats, Seen, Table, squeezed, stretched, table
+from models.chemistry.recipe import Kernel
+
+CHUNK = 512  #: molecules compared at once, which bounds the memory
+Arrays = dict[str, NDArray[Any]]
+
+
+def tanimoto(ones: Table, others: Table) -> Floats:
+    """(n, m) shared over all fragments, copies counted: the MinMax kernel of counts (Ralaivola 2005).
+
+    Two molecules without any fragment are equal.
+    """
+    shared = np.asarray((ones @ others.T).todense(), dtype=np.float64)
+    sizes = np.asarray(ones.sum(1)).reshape(-1, 1), np.asarray(others.sum(1)).reshape(1, -1)
+    union = sizes[0] + sizes[1] - shared
+    return np.asarray(np.where(union > 0, shared / np.maximum(union, 1), 1.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How descriptors are standardised."""
+
+    mean: Floats
+    spread: Floats  #: standard deviation; 0 of a descriptor that never varied
+
+    @property
+    def usual(self) -> Floats:
+        """(descriptors,) the values that are neither high nor low."""
+        return stretched(self.mean)
+
+    def __call__(self, descriptors: Floats) -> NDArray[np.int8]:
+        """(n, descriptors) whole numbers of STEP standard deviations, cut at CLIP."""
+        drawn = (
+            (squeezed(descriptors) - self.mean)
+            * (self.spread > 0)
+            / np.where(self.spread > 0, self.spread, 1)
+        )
+        return np.asarray(np.round(np.clip(drawn, -CLIP, CLIP) / STEP), np.int8)
+
+
+def scale(descriptors: Floats) -> Scale:
+    """The scale of a training set."""
+    drawn = squeezed(descriptors)
+    spread = drawn.std(0)
+    return Scale(mean=drawn.mean(0), spread=np.where(spread > 1e-6, spread, 0.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Library:
+    """The training molecules, to which others are compared."""
+
+    exact: Table
+    roles: Table
+    steps: NDArray[np.int8]  #: (n, descriptors)
+    scale: Scale
+
+    def alike(self, seen: Seen) -> tuple[Floats, Floats]:
+        """(n, m) similarities by fragments (the mean of both kinds) and by ECFP6 alone."""
+        exact = tanimoto(seen.exact, self.exact)
+        return (exact + tanimoto(seen.roles, self.roles)) / 2, exact
+
+    def near(self, seen: Seen) -> Floats:
+        """(n, m) mean squared distance of the standardised descriptors."""
+        ones = self.scale(seen.descriptors).astype(np.float64) * STEP
+        others = self.steps.astype(np.float64) * STEP
+        squares = (ones**2).sum(1)[:, None] + (others**2).sum(1)[None] - 2 * ones @ others.T
+        return np.maximum(squares, 0) / max(1, ones.shape[1])
+
+    def arrays(self) -> Arrays:
+        """What `library` needs to make it again."""
+        found: Arrays = {"steps": self.steps, "mean": self.scale.mean, "spread": self.scale.spread}
+        for name, rows in (("exact", self.exact), ("roles", self.roles)):
+            found[f"{name}.columns"] = rows.indices.astype(np.uint16)
+            found[f"{name}.sizes"] = np.diff(rows.indptr).astype(np.uint16)
+        return found
+
+
+def library(arrays: Mapping[str, NDArray[Any]]) -> Library:
+    """The library that `Library.arrays` told."""
+    tables = {}
+    for name in ("exact", "roles"):
+        ends = np.cumsum(arrays[f"{name}.sizes"].astype(np.int64))[:-1]
+        tables[name] = table(np.split(arrays[f"{name}.columns"].astype(np.int64), ends))
+    return Library(**tables, steps=arrays["steps"], scale=Scale(mean=arrays["mean"], spread=arrays["spread"]))
+
+
+def gathered(seen: Seen) -> Library:
+    """The library of a training set."""
+    own = scale(seen.descriptors)
+    return Library(exact=seen.exact, roles=seen.roles, steps=own(seen.descriptors), scale=own)
+
+
+def mixed(alike: Floats, near: Floats, kernel: Kernel) -> Floats:
+    """The kernel of both similarities: 1 between equal molecules."""
+    return (1 - kernel.descriptors) * alike + kernel.descriptors * np.exp(-kernel.width * near)
+
+
+def ridge(gram: Floats, aims: Floats, strength: float) -> tuple[Floats, float]:
+    """(m,) coefficients and the offset (the mean aim) of kernel ridge regression."""
+    from scipy.linalg import cho_factor, cho_solve
+
+    offset = float(aims.mean())
+    held = gram.copy()
+    held[np.diag_indices_from(held)] += strength
+    return np.asarray(cho_solve(cho_factor(held, overwrite_a=True), aims - offset)), offset

@@ -1,0 +1,159 @@
+"""The kernel machine and boosted trees of a family, blended and calibrated, as plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from models.chemistry import kernel
+from models.chemistry.features import Floats, Seen
+from models.chemistry.recipe import Recipe, Trees
+from models.estimators import Predictor, pack, unpack
+
+FILE = "model.safetensors"
+UNMEASURED = np.zeros(3)
+MEMBERS = ("kernel ridge", "gradient boosting")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blend:
+    """Members' scores to the answer: a value, or the log-odds of yes."""
+
+    weights: Floats  #: (members,)
+    offset: float
+
+    def __call__(self, scores: Floats) -> Floats:
+        """(n,) of (n, members)."""
+        return np.asarray(scores @ self.weights + self.offset)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a machine says of some molecules."""
+
+    raw: Floats  #: (n,) values, or log-odds
+    likeness: Floats  #: (n,) Tanimoto similarity to the likest training molecule, ECFP6 counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """The fitted machines of one family."""
+
+    recipe: Recipe
+    names: tuple[str, ...]  #: of the descriptors
+    library: kernel.Library
+    coefficients: Floats  #: (training molecules,)
+    offset: float
+    packed: kernel.Arrays  #: the trees, as they are saved
+    trees: tuple[Predictor, ...]
+    blend: Blend
+    base: float  #: share of yes, or mean value, of the training set: the answer to what cannot be read
+    errors: (
+        Floats  #: (3,) a likeness, and the size that 95 % of out-of-fold errors keep to below and from it on
+    )
+
+    def scores(self, seen: Seen) -> tuple[Floats, Floats]:
+        """(n, members) scores in the order of MEMBERS, and (n,) likeness."""
+        columns, likeness = [], []
+        for start in range(0, len(seen), kernel.CHUNK):
+            part = seen.take(np.arange(start, min(start + kernel.CHUNK, len(seen))))
+            alike, exact = self.library.alike(part)
+            gram = kernel.mixed(alike, self.library.near(part), self.recipe.kernel)
+            boosted = np.mean([tree.predict(tree_table(part, self.library)) for tree in self.trees], axis=0)
+            columns.append(np.stack([gram @ self.coefficients + self.offset, boosted], axis=1))
+            likeness.append(exact.max(1))
+        return np.concatenate(columns), np.concatenate(likeness)
+
+    def answer(self, seen: Seen) -> Answer:
+        """The blended answers."""
+        scores, likeness = self.scores(seen)
+        return Answer(raw=self.blend(scores), likeness=likeness)
+
+    def error(self, likeness: float) -> float:
+        """How far off 19 of 20 answers about molecules of such likeness are at most."""
+        return float(self.errors[1] if likeness < self.errors[0] else self.errors[2])
+
+    def said(self, raw: Floats) -> Floats:
+        """Probabilities of log-odds; values as they are."""
+        return np.asarray(expit(raw)) if self.recipe.classifies else raw
+
+
+def tree_table(seen: Seen, library: kernel.Library) -> Floats:
+    """(n, descriptors) what the trees see: the descriptors in steps. Fragments are the kernel's part."""
+    return library.scale(seen.descriptors).astype(np.float64)
+
+
+def grow(table: Floats, aims: Floats, plan: Trees, seed: int) -> list[Any]:
+    """The boosted trees, as scikit-learn fits them. A class is learnt as the numbers 0 and 1."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    return [
+        HistGradientBoostingRegressor(
+            max_iter=plan.rounds, learning_rate=plan.rate, max_leaf_nodes=plan.leaves,
+            l2_regularization=plan.penalty, max_features=plan.columns, random_state=seed + copy,
+        ).fit(table, aims)
+        for copy in range(plan.copies)
+    ]  # fmt: skip
+
+
+def fit(
+    seen: Seen, aims: Floats, answers: Floats, recipe: Recipe, blend: Blend, names: Sequence[str], seed: int,
+    errors: Floats = UNMEASURED,
+) -> Machine:  # fmt: skip
+    """The machines fitted to all of the molecules; the blend is found out of fold (see `measure`)."""
+    library = kernel.gathered(seen)
+    gram = kernel.mixed(library.alike(seen)[0], library.near(seen), recipe.kernel)
+    coefficients, offset = kernel.ridge(gram, aims, recipe.kernel.ridge)
+    grown = grow(tree_table(seen, library), aims, recipe.trees, seed)
+    packed = {n: a for i, tree in enumerate(grown) for n, a in pack(tree, prefix=f"trees{i}.").items()}
+    return Machine(
+        recipe=recipe, names=tuple(names), library=library, coefficients=coefficients, offset=offset,
+        packed=packed, trees=opened(packed, recipe), blend=blend, base=float(answers.mean()), errors=errors,
+    )  # fmt: skip
+
+
+def opened(arrays: kernel.Arrays, recipe: Recipe) -> tuple[Predictor, ...]:
+    """The boosted trees among the arrays."""
+    return tuple(unpack(arrays, prefix=f"trees{index}.") for index in range(recipe.trees.copies))
+
+
+def save(machine: Machine, folder: Path) -> None:
+    """Writes model.safetensors."""
+    from safetensors.numpy import save_file
+
+    arrays: dict[str, NDArray[Any]] = {
+        **machine.library.arrays(),
+        **machine.packed,
+        "coefficients": machine.coefficients,
+        "numbers": np.array([machine.offset, machine.blend.offset, machine.base]),
+        "blend": machine.blend.weights,
+        "errors": machine.errors,
+        "names": np.frombuffer("\n".join(machine.names).encode(), np.uint8).copy(),
+    }
+    save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, folder / FILE)
+
+
+def load(folder: Path, recipe: Recipe) -> Machine:
+    """The machines of a folder's model.safetensors."""
+    from safetensors.numpy import load_file
+
+    arrays = load_file(folder / FILE)
+    offset, blended, base = arrays["numbers"].tolist()
+    return Machine(
+        recipe=recipe,
+        names=tuple(arrays["names"].tobytes().decode().split("\n")),
+        library=kernel.library(arrays),
+        coefficients=arrays["coefficients"],
+        offset=offset,
+        packed={name: array for name, array in arrays.items() if name.startswith("trees")},
+        trees=opened(arrays, recipe),
+        blend=Blend(weights=arrays["blend"], offset=blended),
+        base=base,
+        errors=arrays["errors"],
+    )

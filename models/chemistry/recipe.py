@@ -1,0 +1,84 @@
+"""How a family on molecules is trained and served, as its recipe.toml says."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+FILE = "recipe.toml"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Columns(_Part):
+    """The columns of the data set's own layout."""
+
+    smiles: str
+    answer: str
+    classes: tuple[str, ...] = ()  #: how no and yes are written; none: the answer is a number
+    aim: str = ""  #: the measured value from which the classes were cut; the machines learn it where given
+
+
+class Kernel(_Part):
+    """The kernel machine: ridge regression in the space of similarities."""
+
+    descriptors: float  #: share of the descriptors' similarity; the rest is the fragments'
+    width: float  #: similarity is exp(-width * mean squared distance) of standardised descriptors
+    ridge: float
+
+
+class Trees(_Part):
+    """The gradient boosted trees; several, each with a seed of its own."""
+
+    copies: int
+    rounds: int
+    rate: float
+    leaves: int
+    columns: float  #: share of the columns that each node may choose from
+    penalty: float  #: on the size of leaf values
+
+
+class Gate(_Part):
+    """Outside of what a molecule is not answered about."""
+
+    similarity: float  #: least Tanimoto similarity (ECFP6 counts) to the likest training molecule
+    fewest_atoms: int  #: heavy ones
+    most_atoms: int
+
+
+class Asked(_Part):
+    """The finding."""
+
+    code: str
+    system: str
+    meaning: str
+    unit: str = ""  #: of a value; UCUM where it has one
+    value_name: str = ""  #: how people call the value
+
+
+class Recipe(_Part):
+    """A family's whole recipe."""
+
+    name: str
+    answers: Literal["class", "value"]
+    folds: Literal["scaffold", "structure"]  #: what is kept in one fold
+    columns: Columns
+    kernel: Kernel
+    trees: Trees
+    gate: Gate
+    asked: Asked
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the answer is a probability rather than a value."""
+        return self.answers == "class"
+
+
+def read(folder: Path) -> Recipe:
+    """The recipe in a family's folder. Raises OSError and ValueError (pydantic's) of a wrong one."""
+    return Recipe(**tomllib.loads((folder / FILE).read_text("utf-8")))
