@@ -105,3 +105,35 @@ def _thumbnails(data: Path, folds: int | None, device: str) -> dict[str, Any]:
     threshold = card.threshold("pneumonia_thumbnail")
     figures = measure.binary(measure.pneumonia(logits, temperature), held.labels, threshold)
     return {**figures, "n": len(held.labels), "part": part}
+
+
+def curves(data: Path, *, folds: int | None = None) -> dict[str, Any]:
+    """Truth and probability of pneumonia on a folder of films, for plots (see `models.training.curves`).
+
+    With folds each film is answered by the one served member that never saw its person: the served members
+    are those of a training's folds. That holds of the films they were trained on alone, so on a folder of
+    another count the whole ensemble answers and the rows are not said to be unseen.
+    """
+    found = source.films(data)
+    labels, persons = np.array([f.label for f in found]), np.array([f.person for f in found])
+    images, card = load_films(found, FILM.side), read(HERE)
+    ensemble = Ensemble.read(HERE / "films.safetensors", FILM, "cpu")
+    unseen = folds is not None and len(found) == card.figures[0].n
+    if unseen:
+        logits = np.zeros((len(found), FILM.classes))
+        fold = source.folds(labels.tolist(), persons.tolist(), len(ensemble.members), 0)
+        for index, member in enumerate(ensemble.members):
+            logits[fold == index] = scores([member], images[fold == index], (1.0,))
+    else:
+        logits = scores(ensemble.members, images, (1.0,))
+    gate = Gate(load_file(HERE / "gate.safetensors"), "cpu")
+    with torch.inference_mode():
+        verdicts = [verdict for part in torch.split(images, 64) for verdict in gate.refuse(part)]
+    return {
+        "y": (labels > 0).astype(int),
+        "p": measure.pneumonia(logits, ensemble.temperatures[0]),
+        "classes": ("normal", "pneumonia"),
+        "threshold": card.threshold("pneumonia"),
+        "answered": [verdict is None for verdict in verdicts],
+        "unseen": unseen,
+    }

@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from models.chest_xray import carding, measure
 from models.chest_xray import films as source
-from models.chest_xray import measure
 from models.chest_xray.augment import Augmentation
 from models.chest_xray.member import ZOOMS, Progress, enlarge, load_films, scores, train_member
 from models.chest_xray.network import FILM, THUMBNAIL, Architecture, Ensemble, ResidualNetwork, pack, unpack
 from models.chest_xray.train_gate import train_gate
 from models.training.loop import Schedule
 
+KEPT = "checkpoints"  #: of finished members, until the folder is packed
 FOLDS = 5
 SEEDS = 3
 GATE_SHARE = 0.2  #: of the minutes given for films
@@ -175,15 +176,17 @@ def _train_films(data: Path, out: Path, seed: int, minutes: float | None, progre
     images = load_films(found, FILM.side)
     share = minutes * (1 - GATE_SHARE) if minutes else None
     result = cross_validate(
-        images, labels, fold, FILMS, seed=seed, minutes=share, keep=out / "members", progress=progress
+        images, labels, fold, FILMS, seed=seed, minutes=share, keep=out / KEPT, progress=progress
     )
-    np.savez(out / "films-unseen.npz", logits=result.logits, labels=labels, fold=fold, persons=persons)
     figures = measure.film_figures(result.logits, labels, persons)
     share = minutes * GATE_SHARE if minutes else None
     figures["gate"] = train_gate(images, fold, out, seed=seed, minutes=share, progress=progress)
     figures["seconds"] = round(result.seconds)
     figures["recipe"] = _told(FILMS, seed, folds=FOLDS)
     _write(out, "films", result.members, figures)
+    score = measure.pneumonia(measure.shifted(result.logits, figures["shift"]), figures["temperatures"][0])
+    carding.plotted(out, labels > 0, score, figures["pneumonia_threshold"], persons)
+    carding.films(out, figures)
 
 
 def _train_thumbnails(
@@ -203,16 +206,18 @@ def _train_thumbnails(
                 progress=progress,
             )  # fmt: skip
 
-        path = out / "members" / f"thumbnails-{seed}-{index}.safetensors"
+        path = out / KEPT / f"thumbnails-{seed}-{index}.safetensors"
         members.append(_member(path, THUMBNAIL, make))
         if progress:
             progress(f"seed {index}: " + measure.line(scores(members[-1:], shown, ZOOMS), held.labels))
     logits = scores(members, shown, ZOOMS)
-    np.savez(out / "thumbnails-unseen.npz", logits=logits, labels=held.labels)
     figures = measure.thumbnail_figures(logits, held.labels)
     figures["seconds"] = round(time.monotonic() - started)
     figures["recipe"] = _told(THUMBNAILS, seed, seeds=SEEDS)
     _write(out, "thumbnails", members, figures)
+    score = measure.pneumonia(measure.shifted(logits, figures["shift"]), figures["temperatures"][0])
+    carding.plotted(out, held.labels > 0, score, figures["pneumonia_threshold"])
+    carding.thumbnails(out, figures)
 
 
 def train(
@@ -225,8 +230,9 @@ def train(
 ) -> None:
     """Train the serving recipe on a folder of class folders or on a PneumoniaMNIST npz.
 
-    Writes `films.safetensors` or `thumbnails.safetensors` with `…-figures.json` beside it into `out`,
-    and each finished member under `out/members`, from where an interrupted run goes on.
+    Writes `films.safetensors` and `gate.safetensors`, or `thumbnails.safetensors`, with `…-figures.json`,
+    plots, card and example into `out`; what is not trained anew is that of an earlier run there, else of the
+    release. An interrupted run goes on from the finished members under `out/checkpoints`.
     minutes: the whole run's wall time; the schedule shrinks to it.
     """
     out.mkdir(parents=True, exist_ok=True)
