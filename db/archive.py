@@ -27,7 +27,7 @@ from db.keys import Keys
 MAGIC = b"WETREAD1"
 CHUNK = 1 << 20
 TAG = 16
-GROUP = 8  #: from so many payloads on, two syncs of the whole file system cost less than two for each
+GROUP = 3  #: from so many payloads on, two syncs of the whole file system cost less than two for each
 HALF_SECONDS = 3600  #: older than any payload that is still being written
 START_WRITING = 2  # SYNC_FILE_RANGE_WRITE
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None

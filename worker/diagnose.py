@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from db import claims, conclusions, jobs, metrics
-from db.archive import Archive
+from db.archive import Archive, Batch
 from db.errors import Misconfigured, Rejected, Unavailable
 from db.jobs import Claimed, Conclusion
 from db.logs import get, place, trace
@@ -239,7 +239,8 @@ class Diagnoser:
             return
         start = time.perf_counter()
         try:
-            done = [self._conclusion(r) for r in readings]
+            with self.archive.batch() as batch:
+                done = [self._conclusion(r, batch) for r in readings]
             kept = conclusions.conclude(self.store, done)
         except Unavailable as error:
             log.warning("commit_waits_for_lease", reason=str(error), jobs=len(readings))
@@ -267,11 +268,12 @@ class Diagnoser:
                 "job_concluded", job=reading.job.id, model=model, device=reading.device, abstained=abstained
             )
 
-    def _conclusion(self, reading: Reading) -> Conclusion:
+    @staticmethod
+    def _conclusion(reading: Reading, batch: Batch) -> Conclusion:
         diagnosis = reading.diagnosis
         if diagnosis is None:
             raise ValueError("a reading without a diagnosis cannot be concluded")
-        stored = {name: self.archive.put_bytes(data) for name, data in diagnosis.artifacts.items()}
+        stored = {name: batch.put_bytes(data) for name, data in diagnosis.artifacts.items()}
         return Conclusion(
             job=reading.job,
             diagnosis=diagnosis,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from pathlib import Path, PosixPath
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from db.archive import CHUNK, TAG, Archive, seal, unseal
+from db.archive import CHUNK, TAG, Archive, Batch, seal, unseal
 from db.errors import Misconfigured, Unavailable
 from db.keys import Keys
 
@@ -106,6 +107,67 @@ def test_a_whole_file_under_a_wrong_digest_is_refused(archive: Archive) -> None:
 def test_a_missing_payload_is_unavailable(archive: Archive) -> None:
     with pytest.raises(Unavailable, match="cannot be read"):
         archive.get("0" * 64)
+
+
+@pytest.mark.parametrize("count", [1, 2, 40])
+def test_a_batch_is_stored_whole_at_its_end_and_not_before(archive: Archive, count: int) -> None:
+    with archive.batch() as batch:
+        digests = [batch.put_bytes(b"%d" % n) for n in range(count)]
+        assert not any(digest in archive for digest in digests)
+    assert [archive.get(digest) for digest in digests] == [b"%d" % n for n in range(count)]
+    assert [p for p in archive.folder.iterdir() if p.is_file()] == []
+
+
+def test_of_a_batch_that_fails_nothing_is_stored_or_left(archive: Archive) -> None:
+    def interrupted() -> None:
+        with archive.batch() as batch:
+            batch.put_bytes(b"one")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        interrupted()
+    assert [p for p in archive.folder.rglob("*") if p.is_file()] == []
+
+
+def test_no_name_is_given_before_the_bytes_are_synced(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def named(_: object) -> None:
+        seen.append(sum(p.is_file() for p in archive.folder.glob("??/*")))
+
+    monkeypatch.setattr("db.archive._sync_all", named)
+    with archive.batch() as batch:
+        for number in range(40):
+            batch.put_bytes(b"%d" % number)
+    assert seen == [0, 40]
+
+
+def test_a_sync_that_fails_names_nothing(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("db.archive._sync_all", full)
+    batch = Batch(archive, archive._keys)
+    for number in range(40):
+        batch.put_bytes(b"%d" % number)
+    with pytest.raises(Unavailable, match="disk full"):
+        batch.settle()
+    batch.abandon()
+    assert [p for p in archive.folder.rglob("*") if p.is_file()] == []
+
+
+def test_what_a_stop_left_long_ago_is_swept_and_what_is_being_written_stays(archive: Archive) -> None:
+    kept = archive.put_bytes(b"kept")
+    old, new = archive.folder / ".old.tmp", archive.folder / ".new.tmp"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    archive.sweep()
+    assert new.exists()
+    assert not old.exists()
+    assert archive.get(kept) == b"kept"
 
 
 class Growing(PosixPath):

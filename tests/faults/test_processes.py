@@ -41,7 +41,7 @@ INGEST_POINTS = [
     "db.archive:Batch.put:after",
     "db.archive:Batch.settle:before",
     "db.archive:Batch.settle:after",
-    "db.archive:sync_folder:before",
+    "db.archive:Batch._rename:after",
     "ingest.quarantine:put:before",
     "ingest.quarantine:put:after",
     "ingest.intake:Intake._record:before",
