@@ -95,7 +95,7 @@ def curves(data: Path, *, folds: int | None = None) -> dict[str, Any]:
     return {
         "y": truth,
         "p": softmax(table / temperature, axis=1),
-        "classes": [d.meaning for d in labels.diseases()],
+        "classes": [d.label for d in labels.diseases()],
         "answered": [served.silent(t, row) is None for t, row in zip(texts, table, strict=True)],
         "unseen": bool(folds),
     }

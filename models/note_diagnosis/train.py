@@ -132,7 +132,7 @@ def train(
         "strangers_refused": refused(model, temperature, threshold),
     }
     (out / "figures.json").write_text(json.dumps(told, indent=2) + "\n", "utf-8")
-    names = [d.meaning for d in labels.diseases()]
+    names = [d.label for d in labels.diseases()]
     figures.report(out, truth, probabilities, classes=names, draws=200)
     _carded(out, rows[0], len(texts), threshold)
 

@@ -16,6 +16,7 @@ from models.training import metrics
 Floats = NDArray[np.float64]
 SIDE = 4.4  #: inches
 RELIABILITY_BINS = 10
+NAME = 24  #: letters of a class's name beside an axis
 
 
 def report(
@@ -87,10 +88,10 @@ def plots(
 Named = Sequence[tuple[str, NDArray[np.int_], Floats]]  #: name, (n,) truth of 0 and 1, (n,) probability
 
 
-def _axes(x: str, y: str, wide: float = SIDE) -> tuple[Any, Any]:
+def _axes(x: str, y: str, wide: float = SIDE, high: float = SIDE) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(wide, SIDE), layout="constrained")
+    figure = Figure(figsize=(wide, high), layout="constrained")
     axes = figure.subplots()
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -178,13 +179,15 @@ def confusion(truth: NDArray[np.int64], guess: NDArray[np.int64], classes: Seque
     count = len(classes)
     table = np.zeros((count, count), dtype=np.int64)
     np.add.at(table, (truth, guess), 1)
-    figure, axes = _axes("answer", "truth", wide=SIDE + 0.2)
+    side = max(SIDE, 2.5 + 0.25 * count)
+    names = [name if len(name) <= NAME else f"{name[: NAME - 1]}…" for name in classes]
+    figure, axes = _axes("answer", "truth", wide=side + 0.2, high=side)
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(
-        range(count), classes, rotation=45 if count > 3 else 0, ha="right" if count > 3 else "center"
+        range(count), names, rotation=45 if count > 3 else 0, ha="right" if count > 3 else "center"
     )
-    axes.set_yticks(range(count), classes)
+    axes.set_yticks(range(count), names)
     size = 10 if count <= 6 else 6
     for i, j in np.argwhere((table > 0) | (count <= 6)):
         colour = "white" if share[i, j] > 0.6 else "black"
