@@ -6,11 +6,14 @@ import argparse
 import importlib
 import inspect
 import sys
+import time
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from db.errors import WetreadError
 from models import drawing, registry
@@ -18,7 +21,7 @@ from models.card import Figure, ModelCard
 from models.training import curves
 
 HERE = Path(__file__).parent
-FOLDS = 5  #: in which rows are answered by weights retrained without them, where a family offers that
+FOLDS = 5  #: in which rows are answered by weights retrained without them, where targets.toml says no other
 NOTE = "Research and decision support, not a medical device. A clinician confirms or corrects every answer."
 STYLE = """<style>
 .beside{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(26rem,100%),1fr));gap:0 2rem}
@@ -59,7 +62,20 @@ def _interval(figure: Figure) -> str:
     return curves.interval({"value": figure.value, "low": figure.low, "high": figure.high})
 
 
-def summary(cards: Iterable[ModelCard], aims: Mapping[str, Mapping[str, Any]]) -> str:
+def coverage(card: ModelCard, answers: Mapping[str, Any] | None) -> str:
+    """The share of its own validation's examples that the family answers, as measured here or on its card."""
+    if answers and "answered" in answers:
+        return f"{np.mean(np.asarray(answers['answered'])):.1%}"
+    told = [f.value for f in card.figures if f.metric == "answered"]
+    told += [1 - f.value for f in card.figures if f.metric in ("abstained", "refused")]
+    return f"{told[0]:.1%}" if told else "–"
+
+
+def summary(
+    cards: Iterable[ModelCard],
+    aims: Mapping[str, Mapping[str, Any]],
+    answers: Mapping[str, Mapping[str, Any]],
+) -> str:
     """One line a family and chief figure."""
     rows = []
     for card in cards:
@@ -73,14 +89,23 @@ def summary(cards: Iterable[ModelCard], aims: Mapping[str, Mapping[str, Any]]) -
                     figure.n,
                     against(figure, aim),
                     figure.published,
+                    coverage(card, answers.get(card.name)),
                 ]
             )
-    head = ["family", "figure", "value (95 % interval)", "n", "target on unseen data", "published"]
+    head = [
+        "family",
+        "figure",
+        "value (95 % interval)",
+        "n",
+        "target on unseen data",
+        "published",
+        "answered",
+    ]
     return drawing.table(head, rows)
 
 
-def section(card: ModelCard, aim: Mapping[str, Any], data: Path | None, say: Progress) -> list[str]:
-    """What the page says of one family."""
+def section(card: ModelCard, aim: Mapping[str, Any], plots: list[str]) -> list[str]:
+    """What the page says of one family. plots: of its answers, as `curves.drawn` gives them."""
     rows = [[f.metric, _interval(f), f.n, f.dataset, against(f, aim), f.published] for f in card.figures]
     called = escape(f"{card.name} {card.version}")
     parts = [
@@ -88,7 +113,7 @@ def section(card: ModelCard, aim: Mapping[str, Any], data: Path | None, say: Pro
         drawing.paragraph(card.question),
         drawing.table(["figure", "value (95 % interval)", "n", "measured on", "target", "published"], rows),
     ]
-    parts += _plots(card, aim, data, say)
+    parts += plots
     silent = ", ".join(card.abstains) or "never"
     learnt = "; ".join(f"{d.name} ({d.licence}; {d.use})" for d in card.data)
     return [
@@ -104,36 +129,48 @@ def _folded(title: str, text: str) -> str:
     return f"<details><summary>{escape(title)}</summary><pre>{escape(text.strip())}</pre></details>"
 
 
-def _plots(card: ModelCard, aim: Mapping[str, Any], data: Path | None, say: Progress) -> list[str]:
-    """The family's curves on the data folder, where both are there."""
+def answered(
+    card: ModelCard, aim: Mapping[str, Any], data: Path | None, folds: int | None, say: Progress
+) -> tuple[Mapping[str, Any], list[str]]:
+    """(the family's answers to the data folder, their plots); empty where it offers none, or has no data."""
     if data is None or "data" not in aim or not (data / aim["data"]).exists():
-        return []
+        return {}, []
     try:
         evaluate = importlib.import_module(f"models.{registry.code(card.name)}.evaluate")
     except ModuleNotFoundError:
-        return []
+        return {}, []
     offered = getattr(evaluate, "curves", None)
     if offered is None:
-        return []
-    say(f"{card.name}: answering {aim['data']}")
-    again = {"folds": FOLDS} if "folds" in inspect.signature(offered).parameters else {}
+        return {}, []
+    began = time.monotonic()
+    cut = {"folds": folds or aim.get("folds", FOLDS)}
     try:
-        return curves.drawn(offered(data / aim["data"], **again))
+        found = offered(
+            data / aim["data"], **(cut if "folds" in inspect.signature(offered).parameters else {})
+        )
+        plots = curves.drawn(found)
     except (WetreadError, ValueError, KeyError, OSError, RuntimeError) as error:  # the others are drawn
         say(f"{card.name}: {type(error).__name__}: {error}")
-        return [drawing.paragraph(f"No plots: the data could not be answered ({type(error).__name__}).")]
+        return {}, [drawing.paragraph(f"No plots: the data could not be answered ({type(error).__name__}).")]
+    say(f"{card.name}: {aim['data']} answered in {time.monotonic() - began:.0f} s")
+    return found, plots
 
 
-def page(data: Path | None, say: Progress = lambda _: None) -> bytes:
-    """The report as one UTF-8 HTML file. data: a folder laid out as targets.toml says; None: cards alone."""
+def page(data: Path | None, say: Progress = lambda _: None, *, folds: int | None = None) -> bytes:
+    """The report as one UTF-8 HTML file. data: a folder laid out as targets.toml says; None: cards alone.
+
+    folds: for all families, where not those of targets.toml.
+    """
     cards, aims = registry.cards(), targets()
+    told = {card.name: answered(card, aims.get(card.name, {}), data, folds, say) for card in cards}
+    answers = {name: found for name, (found, _) in told.items()}
     links = " · ".join(f'<a href="#{escape(c.name)}">{escape(c.name)}</a>' for c in cards)
     said = "Figures are those of the cards; the plots are answers to the data folder's rows." if data else (
         "Figures are those of the cards. No data folder was given, so there are no plots."
     )  # fmt: skip
-    parts = [STYLE, drawing.paragraph(said), f"<p>{links}</p>", summary(cards, aims)]
+    parts = [STYLE, drawing.paragraph(said), f"<p>{links}</p>", summary(cards, aims, answers)]
     for card in cards:
-        parts += section(card, aims.get(card.name, {}), data, say)
+        parts += section(card, aims.get(card.name, {}), told[card.name][1])
     return drawing.page("wetread: how well its models answer", *parts, note=NOTE)
 
 
@@ -142,14 +179,15 @@ def _tell(line: str) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Writes the page: `python -m models.training.report [--data DIR] --out FILE`."""
+    """Writes the page: `python -m models.training.report [--data DIR] [--folds K] --out FILE`."""
     asked = argparse.ArgumentParser(prog="models.training.report", description=__doc__)
     asked.add_argument("--data", type=Path, help="data folder; without it the figures of the cards alone")
+    asked.add_argument("--folds", type=int, help="in which every family's rows are answered")
     asked.add_argument("--out", type=Path, default=Path("docs/model-report.html"))
     told = asked.parse_args(arguments)
     if told.data is not None and not told.data.is_dir():
         asked.error(f"--data: {told.data} is no folder")
-    content = page(told.data, _tell)
+    content = page(told.data, _tell, folds=told.folds)
     told.out.parent.mkdir(parents=True, exist_ok=True)
     told.out.write_bytes(content)
 
