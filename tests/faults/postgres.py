@@ -25,6 +25,7 @@ class Postgres:
         self._uri = str(self._server.get_uri())
         lines = (self.folder / "postmaster.pid").read_text().splitlines()
         self._socket = lines[4].strip()
+        Path(self._socket).chmod(0o755)  # a service that may not pass over modes connects as well
 
     def database(self) -> str:
         """The SQLAlchemy URL of a new, empty database."""

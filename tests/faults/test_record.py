@@ -265,7 +265,8 @@ def test_row_26_messages_of_other_versions_are_understood(world: World, seen: Se
 
 
 def test_row_27_series_with_a_gap_and_a_late_instance(tmp_path: Path, seen: Seen) -> None:
-    quick = {"WETREAD_SERIES_QUIET_SECONDS": "1", "WETREAD_SERIES_WAIT_SECONDS": "6", "WETREAD_MODELS": ""}
+    quick = {"WETREAD_SERIES_QUIET_SECONDS": "1", "WETREAD_SERIES_WAIT_SECONDS": "6",
+             "WETREAD_MODELS": "hippocampus-mr"}  # fmt: skip
     world = World(tmp_path / "home", **quick)
     uid = "1.2.826.0.1.3680043.10.1.27"
 
@@ -282,7 +283,7 @@ def test_row_27_series_with_a_gap_and_a_late_instance(tmp_path: Path, seen: Seen
         return dicom_bytes(modality="MR", **named, InstanceNumber=number, **place)
 
     try:
-        world.start("ingest")
+        world.start("ingest", "worker-1")
         for number in (1, 2, 4):
             world.drop(f"mr/{number}.dcm", slice_(number))
             time.sleep(1.5)
@@ -295,6 +296,8 @@ def test_row_27_series_with_a_gap_and_a_late_instance(tmp_path: Path, seen: Seen
             f"partial after {waited} s, complete {late} s after the late one, {len(revisions)} revisions"
         )
         world.settle(4)
+        answers = world.rows("SELECT status FROM results ORDER BY created_at")
+        assert [row.status for row in answers] == ["superseded", "preliminary"]
         assert_sound(world)
     finally:
         world.close()
