@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import importlib
 import resource
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -34,6 +35,8 @@ KEPT = 4096  #: answers to questions that will be asked
 _child = Shelter("ingest.reading", SECONDS)
 State = tuple[int, int, int, int]
 _foreseen: dict[State, dict[str, Any]] = {}  #: by the state of the file that it was read from
+_looking = threading.Lock()
+_ahead: threading.Thread | None = None
 _COSTLY = "Check how the file was made; export it again if it is genuine."
 
 
@@ -47,16 +50,42 @@ def missing(path: Path, suffix: str) -> str | None:
     Of a whole DICOM object the evidence comes with the answer, and is kept for `read`.
     """
     try:
-        state = _state(path)
-        answer = _ask({"do": "missing", "path": str(path), "suffix": suffix})[0]
+        with _looking:
+            state = _state(path)
+            if state in _foreseen:
+                return None
+            answer = _ask({"do": "missing", "path": str(path), "suffix": suffix})[0]
+            if "evidence" in answer:
+                while len(_foreseen) >= KEPT:
+                    del _foreseen[next(iter(_foreseen))]
+                _foreseen[state] = answer["evidence"]
     except (Rejected, Broken, OSError):
         return None
-    if "evidence" in answer:
-        while len(_foreseen) >= KEPT:
-            del _foreseen[next(iter(_foreseen))]
-        _foreseen[state] = answer["evidence"]
     found: str | None = answer["gap"]
     return found
+
+
+def foresee(paths: Iterable[Path]) -> threading.Thread | None:
+    """Looks at the DICOM files among these while their asker is busy, so that the answers are there.
+
+    None while an earlier call is still at it.
+    """
+    global _ahead  # noqa: PLW0603 - one child, one thread that keeps it busy
+    if _ahead is not None and _ahead.is_alive():
+        return None
+    suffixes = identify.by_name("dicom").SUFFIXES
+    wanted = [path for path in paths if path.suffix.lower() in suffixes]
+    _ahead = threading.Thread(target=_look_ahead, args=(wanted,), name="foresee", daemon=True)
+    _ahead.start()
+    return _ahead
+
+
+def _look_ahead(paths: Sequence[Path]) -> None:
+    for path in paths:
+        try:
+            missing(path, path.suffix.lower())
+        except Unavailable:  # whoever needs the answer will hear of it
+            return
 
 
 def _state(path: Path) -> State:

@@ -133,6 +133,8 @@ class Ingest:
         self._withdraw([self.ids.pop(name) for name in gone if name in self.ids])
         if self._must_wait():
             return 0
+        if len(settled) > self.settings.intake_batch:
+            reading.foresee([self.inbox.root / item.name for item in settled])
         count = self._process()  # first what could not be recorded: while it cannot, nothing more is claimed
         for start in range(0, len(settled), self.settings.intake_batch):
             if self._must_wait():
