@@ -12,3 +12,8 @@ from models.survival import family
 def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> dict[str, Any]:
     """See `models.survival.training.evaluate`."""
     return family.evaluate(HERE, data, folds=folds)
+
+
+def curves(data: Path, *, folds: int | None = None) -> dict[str, Any]:
+    """See `models.survival.training.curves`."""
+    return family.curves(HERE, data, folds)

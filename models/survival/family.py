@@ -48,3 +48,10 @@ def evaluate(folder: Path, data: Path, *, folds: int | None) -> dict[str, Any]:
     from models.survival import training
 
     return training.evaluate(folder, data, folds=folds)
+
+
+def curves(folder: Path, data: Path, folds: int | None) -> dict[str, Any]:
+    """See `models.survival.training.curves`."""
+    from models.survival import training
+
+    return training.curves(folder, data, folds)

@@ -21,6 +21,7 @@ from models.survival.study import Cohort, Study
 
 FOLDS = 5
 REPEATS = 2
+UNITS = {"mo": "months", "d": "days"}
 MANY = 2500  #: rows, from which on the bootstrap draws less often
 TITLES = {
     "linear": "Cox, ridge, shaped terms",
@@ -33,7 +34,7 @@ TITLES = {
 def train(
     folder: Path, data: Path, out: Path, *, seed: int = 0, progress: Callable[[str], None] | None = None
 ) -> None:
-    """Writes weights.safetensors, figures.json, the card and the example's answers under out.
+    """Writes weights.safetensors, figures.json, plots, the card and the example's answers under out.
 
     data: an npz of x, t, e in the study's columns. Everything is measured and calibrated on answers out
     of fold, twice in five folds.
@@ -41,6 +42,7 @@ def train(
     from safetensors.numpy import save_file
 
     from models.card import read as read_card
+    from models.training import figures as plots
     from models.training import package
 
     say = progress or (lambda _: None)
@@ -56,6 +58,7 @@ def train(
     save_file({n: np.ascontiguousarray(a) for n, a in arrays.items()}, out / WEIGHTS)
     figures = measured(study, rows, told[0], say)
     (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+    plots.report_survival(out, rows.t, rows.e, scores[0], _headline(figures), unit=UNITS[study.unit])
     served = read_card(folder)
     package.again(
         out,
@@ -64,6 +67,11 @@ def train(
         figures=card_figures(study, figures),
         notes=f"{table(figures)}\n{_kept_notes(served.notes)}",
     )
+
+
+def _headline(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """The served blend's figures alone."""
+    return {name: figures[name] for name in ("c_index", "integrated_brier", "n")}
 
 
 NOTES_FROM = "Choices:"
@@ -190,4 +198,34 @@ def evaluate(folder: Path, data: Path, *, folds: int | None = None) -> dict[str,
         "integrated_brier": _brier(rows, served.curve.times, served.curve.survival(score)),
         "n": len(rows.t),
         "persons": len(np.unique(rows.person)),
+    }
+
+
+def curves(folder: Path, data: Path, folds: int | None) -> dict[str, Any]:
+    """Times, events, risks and subgroups by age and sex, for plots (see `models.training.curves`).
+
+    With folds by models that did not see the row, nor its person; else by those that serve.
+    """
+    from models import registry
+    from models.card import read as read_card
+    from models.survival.model import Prognosis
+
+    study = studies.read(folder)
+    rows = studies.cohort(study, data)
+    if folds:
+        told = blend.out_of_fold(study, rows, folds, 0, lambda _: None)
+        risk = blend.mixed(study, told.answers)
+    else:
+        served = registry.load(read_card(folder).name, "cpu")
+        assert isinstance(served, Prognosis)  # noqa: S101 - the registry opens the family it was asked for
+        risk = served.score(rows.x)
+    shown = [study.shown(row) for row in rows.x]
+    groups = {n: np.array([row[n] for row in shown]) for n in ("age", "sex") if n in study.names}
+    return {
+        "time": rows.t,
+        "event": rows.e,
+        "risk": risk,
+        "unit": UNITS[study.unit],
+        "groups": groups,
+        "unseen": bool(folds),
     }

@@ -155,21 +155,13 @@ def _survival(found: Mapping[str, Any]) -> list[str]:
     risk = np.asarray(found["risk"], dtype=np.float64)
     third = np.searchsorted(np.quantile(risk, [1 / 3, 2 / 3]), risk)
     series = []
-    for index, name in enumerate(("lowest third of risk", "middle third", "highest third")):
+    for index, name in enumerate(figures.THIRDS):
         if (third == index).any():
-            x, y = _thin(*kaplan_meier(time[third == index], event[third == index]))
+            x, y = _thin(*metrics.kaplan_meier(time[third == index], event[third == index]))
             series.append((name, x, y))
     label = f"time ({found['unit']})" if found.get("unit") else "time"
     plot = drawing.lines(series, x_label=label, y_label="survival", steps=True, y_range=(0, 1))
     return [_titled("What happened, by the risk that was said", plot)]
-
-
-def kaplan_meier(time: Floats, event: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """(times, survival) from time 0, at each time with an event (Kaplan and Meier 1958)."""
-    ends = np.unique(time[event])
-    watched = np.array([(time >= end).sum() for end in ends])
-    died = np.array([((time == end) & event).sum() for end in ends])
-    return np.append(0.0, ends), np.append(1.0, np.cumprod(1 - died / watched) if len(ends) else [])
 
 
 def _subgroups(found: Mapping[str, Any]) -> list[str]:
@@ -201,7 +193,7 @@ def binned(values: NDArray[Any]) -> NDArray[np.str_]:
 
 def _measure_names(found: Mapping[str, Any]) -> list[str]:
     if "risk" in found:
-        return ["events"]
+        return ["events", "c_index"]
     if "value" in found:
         return ["rmse", "mae"]
     binary = np.asarray(found["p"]).ndim == 1 or np.asarray(found["p"]).shape[1] == 2
@@ -211,7 +203,7 @@ def _measure_names(found: Mapping[str, Any]) -> list[str]:
 def _measured(found: Mapping[str, Any], own: NDArray[np.bool_]) -> list[str]:
     """The subgroup's figures with their intervals, as text."""
     if "risk" in found:
-        return [str(int(np.asarray(found["event"])[own].sum()))]
+        return _measured_risk(*(np.asarray(found[name])[own] for name in ("time", "event", "risk")))
     if "value" in found:
         told = metrics.values(np.asarray(found["y"])[own], np.asarray(found["value"])[own], draws=300)
     else:
@@ -224,6 +216,18 @@ def _measured(found: Mapping[str, Any], own: NDArray[np.bool_]) -> list[str]:
             else metrics.multiclass(truth, p, draws=300)
         )  # fmt: skip
     return [interval(told.get(name)) for name in _measure_names(found)]
+
+
+def _measured_risk(time: NDArray[Any], event: NDArray[Any], risk: Floats) -> list[str]:
+    """Events, and Harrell's C with its interval."""
+    from models.evaluation import bootstrap
+    from models.survival.measure import c_index
+
+    if not event.any():
+        return ["0", "–"]
+    found = bootstrap(c_index, time, event, risk, draws=60)
+    told = {"value": found["value"], "low": found["low"], "high": found["high"]}
+    return [str(int(event.sum())), interval(told)]
 
 
 def interval(told: Mapping[str, float] | None) -> str:

@@ -59,6 +59,25 @@ def report_values(
     return _kept(out, metrics.values(t, g), more)
 
 
+def report_survival(
+    out: Path,
+    time: ArrayLike,
+    event: ArrayLike,
+    risk: ArrayLike,
+    found: dict[str, Any],
+    *,
+    unit: str = "",
+) -> None:
+    """Writes survival.png (what happened, by thirds of the risk that was said) and found as metrics.json.
+
+    time, event (0 or 1), risk: (n,); the risk of rows that were not trained on, higher for the worse.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    t, r = np.asarray(time, dtype=np.float64), np.asarray(risk, dtype=np.float64)
+    (out / "survival.png").write_bytes(survival(t, np.asarray(event) == 1, r, unit))
+    _kept(out, found, None)
+
+
 def _kept(out: Path, found: dict[str, Any], more: dict[str, Any] | None) -> dict[str, Any]:
     whole = {**found, **(more or {})}
     (out / "metrics.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
@@ -202,4 +221,20 @@ def measured(truth: Floats, guess: Floats, unit: str = "") -> bytes:
     low, high = min(truth.min(), guess.min()), max(truth.max(), guess.max())
     axes.plot([low, high], [low, high], ":", color="0.6")
     axes.scatter(guess, truth, s=9, alpha=0.5, linewidths=0)
+    return _png(figure)
+
+
+THIRDS = ("lowest third of risk", "middle third", "highest third")
+
+
+def survival(time: Floats, event: NDArray[np.bool_], risk: Floats, unit: str = "") -> bytes:
+    """Survival after Kaplan and Meier in each third of the risk that was said."""
+    figure, axes = _axes(f"time ({unit})" if unit else "time", "survival")
+    third = np.searchsorted(np.quantile(risk, [1 / 3, 2 / 3]), risk)
+    for index, name in enumerate(THIRDS):
+        if (third == index).any():
+            x, y = metrics.kaplan_meier(time[third == index], event[third == index])
+            axes.step(x, y, where="post", label=name)
+    axes.set_ylim(0, 1.02)
+    _legend(axes, len(THIRDS), "lower left")
     return _png(figure)

@@ -199,3 +199,11 @@ def by_group(
         for name in np.unique(g)
         if (g == name).sum() >= least
     }
+
+
+def kaplan_meier(time: Floats, event: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """(times, survival) from time 0, at each time with an event (Kaplan and Meier 1958)."""
+    ends = np.unique(time[event])
+    watched = np.array([(time >= end).sum() for end in ends])
+    died = np.array([((time == end) & event).sum() for end in ends])
+    return np.append(0.0, ends), np.append(1.0, np.cumprod(1 - died / watched) if len(ends) else [])

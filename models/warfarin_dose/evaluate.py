@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.evaluation import bootstrap
 from models.warfarin_dose import equations
-from models.warfarin_dose.patient import read
+from models.warfarin_dose.patient import Patient, read
 
 Floats = NDArray[np.float64]
 
@@ -55,4 +55,40 @@ def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> di
         "equation_within_20_percent": bootstrap(within_20_percent, doses, pharmacogenetic),
         "clinical_within_20_percent": bootstrap(within_20_percent, doses, clinical),
         "genotyped": int(sum(p.genes for p in patients)),
+    }
+
+
+def _decade(patient: Patient) -> str:
+    """Years of age as the file has them, "60 to 69"."""
+    return "" if np.isnan(patient.decade) else f"{10 * patient.decade:.0f} to {10 * patient.decade + 9:.0f}"
+
+
+def curves(data: Path, *, folds: int | None = None) -> dict[str, Any]:
+    """Stable and told doses, subgroups by age, sex and race, for plots (see `models.training.curves`).
+
+    With folds by models that did not see the patient; else by those that serve.
+    """
+    from models import registry
+    from models.warfarin_dose.model import WarfarinDose
+
+    patients, doses = read(data)
+    if folds:
+        from models.warfarin_dose.train import out_of_fold
+
+        told = out_of_fold(patients, doses, folds)
+    else:
+        served = registry.load("warfarin-dose", "cpu")
+        assert isinstance(served, WarfarinDose)  # noqa: S101 - the registry opens the family it was asked for
+        told = served.weekly(patients)
+    sexes = {1.0: "male", 0.0: "female"}
+    return {
+        "y": doses,
+        "value": told,
+        "unit": "mg a week",
+        "groups": {
+            "age": np.array([_decade(p) for p in patients]),
+            "sex": np.array([sexes.get(p.male, "") for p in patients]),
+            "race": np.array([p.race or "other or unknown" for p in patients]),
+        },
+        "unseen": bool(folds),
     }

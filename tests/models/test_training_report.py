@@ -10,7 +10,7 @@ import pytest
 
 from models import registry
 from models.card import Figure
-from models.training import curves, report
+from models.training import curves, metrics, report
 
 
 def _figure(metric: str, value: float) -> Figure:
@@ -89,7 +89,7 @@ def test_several_classes_and_measured_values_are_drawn() -> None:
 
 def test_kaplan_meier_is_the_textbook_s() -> None:
     # deaths at 1 (of 4) and 3 (of 2), one lost at 2: 3/4, then 3/4 * 1/2
-    times, survival = curves.kaplan_meier(
+    times, survival = metrics.kaplan_meier(
         np.array([1.0, 2.0, 3.0, 4.0]), np.array([True, False, True, False])
     )
     assert times.tolist() == [0, 1, 3]
