@@ -25,6 +25,18 @@ _VOID = frozenset(("entered-in-error", "cancelled", "registered", "refuted", "un
 _OVER = frozenset(("inactive", "resolved", "remission"))
 _TAKEN = frozenset(("active", "on-hold", "intended", ""))
 
+# what a file is recorded as; any other word may be anybody's name
+_KNOWN = frozenset((
+    *("AllergyIntolerance", "Appointment", "Binary", "Bundle", "CarePlan", "Claim", "Communication"),
+    *("Composition", "Condition", "Coverage", "Device", "DiagnosticReport", "DocumentReference"),
+    *("Encounter", "EpisodeOfCare", "FamilyMemberHistory", "Goal", "Group", "ImagingStudy"),
+    *("Immunization", "List", "Location", "Media", "Medication", "MedicationAdministration"),
+    *("MedicationDispense", "MedicationRequest", "MedicationStatement", "MessageHeader"),
+    *("MolecularSequence", "NutritionOrder", "Observation", "Organization", "Parameters", "Patient"),
+    *("Practitioner", "Procedure", "Provenance", "Questionnaire", "QuestionnaireResponse"),
+    *("RelatedPerson", "RiskAssessment", "ServiceRequest", "Specimen", "Task"),
+))  # fmt: skip
+
 Resource = Mapping[str, Any]
 
 
@@ -68,8 +80,9 @@ def _record(data: bytes) -> Record:
     resources = [found for document in documents for found in _resources(document, 0)]
     if len(resources) > RESOURCES:
         raise Rejected("too-large", f"it holds more than {RESOURCES} resources", "Split it.")
+    kind = documents[0]["resourceType"]
     record = Record(
-        format="fhir", facts={"resource": documents[0]["resourceType"], "resources": len(resources)}
+        format="fhir", facts={"resource": kind if kind in _KNOWN else "other", "resources": len(resources)}
     )
     record.uid = _sameness(documents[0])
     record.date = moment(_text(documents[0].get("timestamp")))
