@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from models import fusion
 
 Result = dict[str, Any]
 SECONDS = 120
+MANY = 5  #: negatives of one model in one case that are told one by one
 OPEN = ("owed", "queued", "running")
 
 
@@ -95,13 +97,14 @@ def _place(result: Result) -> int:
 
 def _case(case_id: str, results: Sequence[Result], answer: Callable[[str], None]) -> None:
     """One case: a line a finding, and what its models say together where several speak to one question."""
-    rows = [
-        [
-            result["model"], result["finding"]["meaning"] if result["finding"] else "-", _amount(result),
-            look.outcome(result),
-        ]
-        for result in results
-    ]  # fmt: skip
+    rows: list[list[str]] = []
+    for model, found in groupby(results, key=lambda r: str(r["model"])):
+        told, quiet = _told(list(found))
+        for result in told:
+            meaning = result["finding"]["meaning"] if result["finding"] else "-"
+            rows.append([model, meaning, _amount(result), look.outcome(result)])
+        if quiet:
+            rows.append([model, f"and {quiet} more", "", "negative"])
     table(f"case {case_id}", ["model", "finding", "value", "answer"], rows)
     for said in fusion.answers(results):
         if len({term.model for term in said.terms}) > 1:
@@ -110,8 +113,17 @@ def _case(case_id: str, results: Sequence[Result], answer: Callable[[str], None]
             answer(f"together, {said.meaning}:{fused}{mark}\n")
 
 
+def _told(results: list[Result]) -> tuple[list[Result], int]:
+    """What is told one by one, and how many plain negatives of a long list are only counted."""
+    negative = [r for r in results if not (r["positive"] or r["abstained"] or r["qualifier"])]
+    if len(negative) <= MANY:
+        return results, 0
+    return [r for r in results if r not in negative], len(negative)
+
+
 def _amount(result: Result) -> str:
     """The probability, or the value in its unit."""
     if result["probability"] is not None:
         return f"{result['probability']:.3f}"
-    return "" if result["value"] is None else f"{result['value']:g} {result['unit'] or ''}".strip()
+    unit = "" if result["unit"] in (None, "1") else result["unit"]
+    return "" if result["value"] is None else f"{result['value']:g} {unit}".strip()
