@@ -45,23 +45,6 @@ def _forest(name: str) -> Learner:
     return learn
 
 
-def support(data: Set, recipe: Recipe, rows: Places, others: Places, seed: int) -> Floats:
-    """Support vectors on the serving kernel."""
-    from sklearn.svm import SVC, SVR
-
-    own = kernel.gathered(data.seen.take(rows))
-    grams = [
-        kernel.mixed(own.alike(part)[0], own.near(part), recipe.kernel)
-        for part in (data.seen.take(rows), data.seen.take(others))
-    ]
-    if recipe.classifies:
-        machine = SVC(kernel="precomputed", C=3.0).fit(grams[0], data.answers[rows])
-        return np.asarray(machine.decision_function(grams[1]))
-    return np.asarray(
-        SVR(kernel="precomputed", C=9.0, epsilon=0.1).fit(grams[0], data.answers[rows]).predict(grams[1])
-    )
-
-
 def written(mol: Any, seed: int | None) -> str:
     """The molecule's SMILES: canonical, or (seed) begun at a drawn atom and walked in a drawn order."""
     from rdkit import Chem
@@ -119,7 +102,6 @@ def recurrent(data: Set, recipe: Recipe, rows: Places, others: Places, seed: int
 
 
 LEARNERS: dict[str, Learner] = {
-    "support vectors, the serving kernel": support,
     "extremely randomised trees": _forest("ExtraTreesRegressor"),
     "random forest": _forest("RandomForestRegressor"),
     "SMILES RNN (two-way GRU)": recurrent,

@@ -58,6 +58,8 @@ def read(path: Path, columns: Columns) -> Rows:
         aims = np.array(
             [_number(row[columns.aim], columns.aim, number) for number, row in enumerate(rows, 1)]
         )
+    if columns.aim and columns.aim_within is not None:
+        aims = np.clip(aims, *columns.aim_within)
     return Rows(
         smiles=smiles, structures=tuple(parse(s) if s else None for s in smiles), answers=answers, aims=aims
     )

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.chemistry.features import CLIP, STEP, Floats, Seen, Table, squeezed, stretched, table
-from models.chemistry.recipe import Kernel
 
 CHUNK = 512  #: molecules compared at once, which bounds the memory
 Arrays = dict[str, NDArray[Any]]
@@ -21,7 +20,7 @@ def tanimoto(ones: Table, others: Table) -> Floats:
 
     Two molecules without any fragment are equal.
     """
-    shared = np.asarray((ones @ others.T).todense(), dtype=np.float64)
+    shared = np.asarray((ones @ others.T).todense(), np.float64)
     sizes = np.asarray(ones.sum(1)).reshape(-1, 1), np.asarray(others.sum(1)).reshape(1, -1)
     union = sizes[0] + sizes[1] - shared
     return np.asarray(np.where(union > 0, shared / np.maximum(union, 1), 1.0))
@@ -75,7 +74,7 @@ class Library:
         ones = self.scale(seen.descriptors).astype(np.float64) * STEP
         others = self.steps.astype(np.float64) * STEP
         squares = (ones**2).sum(1)[:, None] + (others**2).sum(1)[None] - 2 * ones @ others.T
-        return np.maximum(squares, 0) / max(1, ones.shape[1])
+        return np.asarray(np.maximum(squares, 0) / max(1, ones.shape[1]))
 
     def arrays(self) -> Arrays:
         """What `library` needs to make it again."""
@@ -101,9 +100,9 @@ def gathered(seen: Seen) -> Library:
     return Library(exact=seen.exact, roles=seen.roles, steps=own(seen.descriptors), scale=own)
 
 
-def mixed(alike: Floats, near: Floats, kernel: Kernel) -> Floats:
-    """The kernel of both similarities: 1 between equal molecules."""
-    return (1 - kernel.descriptors) * alike + kernel.descriptors * np.exp(-kernel.width * near)
+def mixed(alike: Floats, near: Floats, share: float, width: float) -> Floats:
+    """The kernel of both similarities, the descriptors' having this share: 1 between equal molecules."""
+    return np.asarray((1 - share) * alike + share * np.exp(-width * near))
 
 
 def ridge(gram: Floats, aims: Floats, strength: float) -> tuple[Floats, float]:
@@ -114,3 +113,14 @@ def ridge(gram: Floats, aims: Floats, strength: float) -> tuple[Floats, float]:
     held = gram.copy()
     held[np.diag_indices_from(held)] += strength
     return np.asarray(cho_solve(cho_factor(held, overwrite_a=True), aims - offset)), offset
+
+
+def support(gram: Floats, answers: Floats, penalty: float, *, classify: bool) -> tuple[Floats, float]:
+    """(m,) coefficients, most of them 0, and the offset of support vectors for classes or values."""
+    from sklearn.svm import SVC, SVR
+
+    fitted: Any = SVC(kernel="precomputed", C=penalty) if classify else SVR(kernel="precomputed", C=penalty)
+    fitted.fit(gram, answers)
+    coefficients = np.zeros(len(answers))
+    coefficients[fitted.support_] = fitted.dual_coef_[0]
+    return coefficients, float(fitted.intercept_[0])

@@ -18,7 +18,7 @@ from models.estimators import Predictor, pack, unpack
 
 FILE = "model.safetensors"
 UNMEASURED = np.zeros(3)
-MEMBERS = ("kernel ridge", "gradient boosting")
+MEMBERS = ("kernel ridge", "support vectors", "gradient boosting")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +48,8 @@ class Machine:
     recipe: Recipe
     names: tuple[str, ...]  #: of the descriptors
     library: kernel.Library
-    coefficients: Floats  #: (training molecules,)
-    offset: float
+    coefficients: Floats  #: (2, training molecules) of kernel ridge and of the support vectors
+    offsets: Floats  #: (2,)
     packed: kernel.Arrays  #: the trees, as they are saved
     trees: tuple[Predictor, ...]
     blend: Blend
@@ -64,9 +64,10 @@ class Machine:
         for start in range(0, len(seen), kernel.CHUNK):
             part = seen.take(np.arange(start, min(start + kernel.CHUNK, len(seen))))
             alike, exact = self.library.alike(part)
-            gram = kernel.mixed(alike, self.library.near(part), self.recipe.kernel)
+            grams = mixtures(alike, self.library.near(part), self.recipe)
+            linear = [g @ c + o for g, c, o in zip(grams, self.coefficients, self.offsets, strict=True)]
             boosted = np.mean([tree.predict(tree_table(part, self.library)) for tree in self.trees], axis=0)
-            columns.append(np.stack([gram @ self.coefficients + self.offset, boosted], axis=1))
+            columns.append(np.stack([*linear, boosted], axis=1))
             likeness.append(exact.max(1))
         return np.concatenate(columns), np.concatenate(likeness)
 
@@ -82,6 +83,13 @@ class Machine:
     def said(self, raw: Floats) -> Floats:
         """Probabilities of log-odds; values as they are."""
         return np.asarray(expit(raw)) if self.recipe.classifies else raw
+
+
+def mixtures(alike: Floats, near: Floats, recipe: Recipe) -> tuple[Floats, Floats]:
+    """(n, m) the kernels of ridge and of the support vectors."""
+    width = recipe.kernel.width
+    shares = recipe.kernel.descriptors, recipe.support.descriptors
+    return kernel.mixed(alike, near, shares[0], width), kernel.mixed(alike, near, shares[1], width)
 
 
 def tree_table(seen: Seen, library: kernel.Library) -> Floats:
@@ -108,14 +116,25 @@ def fit(
 ) -> Machine:  # fmt: skip
     """The machines fitted to all of the molecules; the blend is found out of fold (see `measure`)."""
     library = kernel.gathered(seen)
-    gram = kernel.mixed(library.alike(seen)[0], library.near(seen), recipe.kernel)
-    coefficients, offset = kernel.ridge(gram, aims, recipe.kernel.ridge)
+    grams = mixtures(library.alike(seen)[0], library.near(seen), recipe)
+    fitted = (
+        kernel.ridge(grams[0], aims, recipe.kernel.ridge),
+        kernel.support(grams[1], answers, recipe.support.penalty, classify=recipe.classifies),
+    )
     grown = grow(tree_table(seen, library), aims, recipe.trees, seed)
     packed = {n: a for i, tree in enumerate(grown) for n, a in pack(tree, prefix=f"trees{i}.").items()}
     return Machine(
-        recipe=recipe, names=tuple(names), library=library, coefficients=coefficients, offset=offset,
-        packed=packed, trees=opened(packed, recipe), blend=blend, base=float(answers.mean()), errors=errors,
-    )  # fmt: skip
+        recipe=recipe,
+        names=tuple(names),
+        library=library,
+        coefficients=np.stack([coefficients for coefficients, _ in fitted]),
+        offsets=np.array([offset for _, offset in fitted]),
+        packed=packed,
+        trees=opened(packed, recipe),
+        blend=blend,
+        base=float(answers.mean()),
+        errors=errors,
+    )
 
 
 def opened(arrays: kernel.Arrays, recipe: Recipe) -> tuple[Predictor, ...]:
@@ -131,7 +150,7 @@ def save(machine: Machine, folder: Path) -> None:
         **machine.library.arrays(),
         **machine.packed,
         "coefficients": machine.coefficients,
-        "numbers": np.array([machine.offset, machine.blend.offset, machine.base]),
+        "numbers": np.array([*machine.offsets, machine.blend.offset, machine.base]),
         "blend": machine.blend.weights,
         "errors": machine.errors,
         "names": np.frombuffer("\n".join(machine.names).encode(), np.uint8).copy(),
@@ -144,13 +163,13 @@ def load(folder: Path, recipe: Recipe) -> Machine:
     from safetensors.numpy import load_file
 
     arrays = load_file(folder / FILE)
-    offset, blended, base = arrays["numbers"].tolist()
+    *offsets, blended, base = arrays["numbers"].tolist()
     return Machine(
         recipe=recipe,
         names=tuple(arrays["names"].tobytes().decode().split("\n")),
         library=kernel.library(arrays),
         coefficients=arrays["coefficients"],
-        offset=offset,
+        offsets=np.array(offsets),
         packed={name: array for name, array in arrays.items() if name.startswith("trees")},
         trees=opened(arrays, recipe),
         blend=Blend(weights=arrays["blend"], offset=blended),

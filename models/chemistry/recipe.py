@@ -21,7 +21,10 @@ class Columns(_Part):
     smiles: str
     answer: str
     classes: tuple[str, ...] = ()  #: how no and yes are written; none: the answer is a number
-    aim: str = ""  #: the measured value from which the classes were cut; the machines learn it where given
+    aim: str = ""  #: the measured value that the classes were cut from; ridge and trees learn it where given
+    aim_within: tuple[float, float] | None = (
+        None  #: values outside are drawn in: far off the cut they tell little
+    )
 
 
 class Kernel(_Part):
@@ -30,6 +33,13 @@ class Kernel(_Part):
     descriptors: float  #: share of the descriptors' similarity; the rest is the fragments'
     width: float  #: similarity is exp(-width * mean squared distance) of standardised descriptors
     ridge: float
+
+
+class Support(_Part):
+    """The support vector machine on a kernel of the same making; it learns the answer itself."""
+
+    descriptors: float  #: share of the descriptors' similarity
+    penalty: float  #: C
 
 
 class Trees(_Part):
@@ -69,6 +79,7 @@ class Recipe(_Part):
     folds: Literal["scaffold", "structure"]  #: what is kept in one fold
     columns: Columns
     kernel: Kernel
+    support: Support
     trees: Trees
     gate: Gate
     asked: Asked

@@ -87,4 +87,4 @@ def parse(smiles: str) -> Structure | None:
 def scaffold(mol: Mol) -> str:
     """The Bemis-Murcko framework (rings and what links them) as SMILES; "" of a molecule without rings."""
     with rdBase.BlockLogs():
-        return str(Chem.MolToSmiles(MurckoScaffold.GetScaffoldForMol(mol), isomericSmiles=False))
+        return str(MurckoScaffold.MurckoScaffoldSmiles(mol=mol))  # type: ignore[no-untyped-call]
