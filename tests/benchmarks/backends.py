@@ -24,7 +24,7 @@ def run(options: Options) -> list[Figure]:
     admitted = [m for m in rounds[-1] if m.admitted and m.backend != REFERENCE]
     exact = [m.backend for m in admitted if m.backend.endswith("fp32")]
     told = "; ".join(
-        f"{m.backend}: {m.agreement:.2%} of {m.decisions} decisions the same, probabilities within {m.worst:.2g}, "
+        f"{m.backend}: {m.agreement:.2%} of {m.decisions} decisions the same, all within {m.worst:.2g}, "
         f"{'admitted' if m.admitted else 'refused: ' + m.reason}"
         for m in rounds[-1]
     )

@@ -38,7 +38,7 @@ def slices(folder: Path, studies: int, each: int, side: int = 512) -> list[Path]
                 RescaleIntercept=-1024,
                 ImagePositionPatient=[0, 0, float(number)],
                 ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
-            )  # fmt: skip
+            )
         )
         paths.append(path)
     return paths

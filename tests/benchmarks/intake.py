@@ -47,9 +47,10 @@ def run(options: Options) -> list[Figure]:
                 options.skip(f"{name}: {why}")
         shutil.rmtree(place, ignore_errors=True)
     told = ", ".join(f"{name} {1000 * stages[-1][name] / len(files):.2f}" for name in STAGES)
+    kilobytes = files[0].stat().st_size / 1000
     return [
         Figure(
-            bar=2, what=f"{len(files)} slices of {files[0].stat().st_size / 1000:.0f} KB, folder to durable row",
+            bar=2, what=f"{len(files)} slices of {kilobytes:.0f} KB, folder to durable row",
             unit="files/s", runs=dict(runs), wanted={k: v for k, v in WANTED.items() if k in runs},
             note=f"ours counts the {0.2:g} s that a file must rest; milliseconds a file by stage: {told}. "
             "Orthanc syncs each file, storescp and cp sync nothing",

@@ -59,8 +59,10 @@ def orthanc(source: Path, folder: Path) -> float:
     _require("Orthanc", "storescu")
     folder.mkdir(parents=True)
     port = free_port()
-    wanted = {"Name": "bench", "StorageDirectory": str(folder / "storage"), "IndexDirectory": str(folder / "index"),
-              "DicomPort": port, "DicomAet": "ORTHANC", "HttpServerEnabled": False, "Plugins": []}  # fmt: skip
+    wanted = {
+        "Name": "bench", "StorageDirectory": str(folder / "storage"), "IndexDirectory": str(folder / "index"),
+        "DicomPort": port, "DicomAet": "ORTHANC", "HttpServerEnabled": False, "Plugins": [],
+    }  # fmt: skip
     (folder / "orthanc.json").write_text(json.dumps(wanted))
     with _listening(["Orthanc", str(folder / "orthanc.json")], port, folder, **NODELAY):
         return _send(source, port, "ORTHANC")

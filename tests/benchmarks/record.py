@@ -39,7 +39,7 @@ def run(options: Options) -> list[Figure]:
 def _measure(
     ours: Home, options: Options, kind: str, spent: defaultdict[tuple[str, str], list[float]]
 ) -> None:
-    count = options.count(400, 12)
+    count = options.count(480, 12)
     for number in range(count):
         (ours.inbox / f"{number}.txt").write_bytes(data.note(number))
     ingest = ours.ingest()
@@ -55,10 +55,10 @@ def _measure(
     for batch in BATCHES:
         claimed, concluding = [], []
         done = 0
-        while done < per and waiting:
+        while done < per:
             start = time.perf_counter()
             jobs = claims.claim(
-                ours.store, waiting[0], worker="bench", lease_seconds=60, limit=batch,
+                ours.store, waiting[0], worker="bench", lease_seconds=60, limit=min(batch, per - done),
                 held={card.name: card.weights_sha256},
             )  # fmt: skip
             claimed.append(time.perf_counter() - start)

@@ -51,7 +51,7 @@ def _films(options: Options, server: Callable[[], str]) -> list[Figure]:
         Figure(
             bar=8, what=f"two workers of one thread each, {cores} cores", unit="films/s",
             runs={OURS: [rates[2]], "one worker": [rates[1]]}, wanted={"one worker": 1.8},
-            note="from the first claim to the last commit; PostgreSQL, Valkey and whatever else runs share the cores",
+            note="from the first claim to the last commit; PostgreSQL, Valkey and all else share the cores",
         )
     ]  # fmt: skip
 
