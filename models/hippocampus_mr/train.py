@@ -23,6 +23,7 @@ from models.hippocampus_mr.evaluate import figures
 from models.hippocampus_mr.measure import PARTS, Agreement, agreement, dice
 from models.hippocampus_mr.network import build, pack, shares, unpack
 from models.hippocampus_mr.segment import outline
+from models.training import figures as plots
 from models.training import package
 from models.training.checkpoint import Checkpoint
 from models.training.loop import Average, Run, bf16_pays, rate_at
@@ -182,11 +183,18 @@ def limits(learn: list[Labelled], rows: list[Agreement]) -> dict[str, dict[str, 
 
 
 def conclude(network: nn.Module, learn: list[Labelled], held: list[Labelled], out: Path) -> dict[str, Any]:
-    """Writes `limits.json`; returns the figures on the held-out volumes, read as service reads them."""
+    """Writes limits, metrics and their plot; gives the figures on held-out volumes, read as service does."""
     rows = [agreement(outline(network, v.payload(), "cpu").mask, v.label, v.spacing_mm) for v in held]
     text = json.dumps(limits(learn, rows), indent=2) + "\n"
     (out / "limits.json").write_text(text, encoding="utf-8")
-    return figures(rows)
+    told, sizes = figures(rows), np.array([volume_mm3(v) for v in held])
+    plots.report_values(out, sizes, sizes * np.array([r.volumes[2] for r in rows]), unit="mm³", more=told)
+    return told
+
+
+def volume_mm3(volume: Labelled) -> float:
+    """The true size of the whole hippocampus."""
+    return float(np.isin(volume.label, PARTS).sum() * np.prod(volume.spacing_mm))
 
 
 def train(
