@@ -6,10 +6,16 @@ import math
 import re
 from typing import Any
 
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 _CODE_STRING = re.compile(r"[A-Z0-9_ ]{1,16}")  # VR CS, PS3.5 table 6.2-1
+
+
+def tags(*keywords: str) -> frozenset[int]:
+    """The tags of these elements, and of the character set that their text is in."""
+    return frozenset(tag for word in (*keywords, "SpecificCharacterSet") if (tag := tag_for_keyword(word)))
 
 
 def value(ds: Dataset, keyword: str) -> Any:

@@ -78,9 +78,9 @@ def image(ds: Dataset, own: Dataset | None) -> Image:
     if "NumberOfFrames" in ds and integer(ds, "NumberOfFrames") != count:
         del ds["NumberOfFrames"]  # no number: the decoder would stumble over it
     index = count // 2
-    stored = _decode(ds, index)
+    stored = decode(ds, index)
     bits = integer(ds, "BitsStored") or integer(ds, "BitsAllocated") or 8
-    shown, colour = _coloured(ds, stored) if _is_colour(ds, stored) else (_grey(ds, stored, own), False)
+    shown, colour = _coloured(ds, stored) if is_colour(ds, stored) else (_grey(ds, stored, own), False)
     return Image(
         pixels=np.ascontiguousarray(shown, dtype=np.float32),
         modality=code_string(ds, "Modality"),
@@ -98,8 +98,11 @@ def image(ds: Dataset, own: Dataset | None) -> Image:
 # ── decoding ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def _decode(ds: Dataset, index: int) -> NDArray[Any]:
-    """One frame's stored values, shape (rows, columns) or (rows, columns, samples)."""
+def decode(ds: Dataset, index: int) -> NDArray[Any]:
+    """One frame's stored values, shape (rows, columns) or (rows, columns, samples).
+
+    Raises Rejected (`undecodable`, `unsupported-transfer-syntax`, `too-large`, `malformed`).
+    """
     _refuse_large(ds, index)
     syntax = UID(text(ds.file_meta, "TransferSyntaxUID"))
     require_decoder(syntax)
@@ -203,8 +206,8 @@ def _jpeg_extent(frame: bytes) -> Iterator[tuple[int, int]]:
 
 def _grey(ds: Dataset, stored: NDArray[Any], own: Dataset | None) -> Pixels:
     """Modality LUT, VOI LUT or window, presentation; 0..1, padding black (PS3.3 C.11.1, C.11.2)."""
-    values, padding = _clean(ds, stored)
-    shown = _voi(ds, _modality(ds, values, own), padding, own)
+    values, padding = clean(ds, stored)
+    shown = _voi(ds, after_modality_lut(ds, values, own), padding, own)
     # PS3.3 C.7.6.3.1.2: MONOCHROME1, low values are bright; PresentationLUTShape INVERSE says it once more.
     photometric = code_string(ds, "PhotometricInterpretation")
     if photometric == "MONOCHROME1" or code_string(ds, "PresentationLUTShape") == "INVERSE":
@@ -214,7 +217,7 @@ def _grey(ds: Dataset, stored: NDArray[Any], own: Dataset | None) -> Pixels:
     return shown
 
 
-def _clean(ds: Dataset, stored: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+def clean(ds: Dataset, stored: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """The values with only their stored bits, and which of them are padding."""
     if stored.dtype.kind == "f":
         return stored, _padding(ds, stored, None)
@@ -245,11 +248,11 @@ def _padding(ds: Dataset, stored: NDArray[Any], cleaned: NDArray[Any] | None) ->
     return found if found.any() and not found.all() else None
 
 
-def _modality(ds: Dataset, values: NDArray[Any], own: Dataset | None) -> Pixels:
+def after_modality_lut(ds: Dataset, values: NDArray[Any], own: Dataset | None) -> Pixels:
     """Stored values become what they measure, CT numbers in HU."""
     if first_item(ds, "ModalityLUTSequence") is not None:
         return np.asarray(apply_modality_lut(values, ds), dtype=np.float32)
-    source = _group(ds, own, "PixelValueTransformationSequence") or ds
+    source = functional_group(ds, own, "PixelValueTransformationSequence") or ds
     slope, intercept = number(source, "RescaleSlope"), number(source, "RescaleIntercept")
     measured = values.astype(np.float32)
     if slope:
@@ -264,7 +267,7 @@ def _voi(ds: Dataset, measured: Pixels, padding: NDArray[np.bool_] | None, own: 
         shown = _voi_lut(ds, lut, measured)
         if shown is not None:
             return shown
-    source = _group(ds, own, "FrameVOILUTSequence") or ds
+    source = functional_group(ds, own, "FrameVOILUTSequence") or ds
     centre, width = number(source, "WindowCenter"), number(source, "WindowWidth")
     if centre is not None and width is not None and width > 0:
         return _window(measured, centre, width, code_string(source, "VOILUTFunction"))
@@ -306,7 +309,8 @@ def _unit(shown: Pixels) -> Pixels:
 # ── colour ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _is_colour(ds: Dataset, stored: NDArray[Any]) -> bool:
+def is_colour(ds: Dataset, stored: NDArray[Any]) -> bool:
+    """Whether a frame's values are colours: of several samples, or of a palette."""
     return stored.ndim == 3 or code_string(ds, "PhotometricInterpretation") == "PALETTE COLOR"
 
 
@@ -328,7 +332,7 @@ def _coloured(ds: Dataset, stored: NDArray[Any]) -> tuple[Pixels, bool]:
 # ── what the object says of its frame ─────────────────────────────────────────────────────────────
 
 
-def _group(ds: Dataset, own: Dataset | None, keyword: str) -> Dataset | None:
+def functional_group(ds: Dataset, own: Dataset | None, keyword: str) -> Dataset | None:
     """A functional group of this frame, else the one shared by all."""
     for groups in (own, first_item(ds, "SharedFunctionalGroupsSequence")):
         if groups is not None and (found := first_item(groups, keyword)) is not None:
@@ -337,7 +341,7 @@ def _group(ds: Dataset, own: Dataset | None, keyword: str) -> Dataset | None:
 
 
 def _group_spacing(ds: Dataset, own: Dataset | None) -> tuple[float, float] | None:
-    measures = _group(ds, own, "PixelMeasuresSequence")
+    measures = functional_group(ds, own, "PixelMeasuresSequence")
     return spacing_mm(measures) if measures is not None else None
 
 

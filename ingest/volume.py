@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 
 from db.errors import Rejected
 from ingest import frames
-from ingest.elements import code_string, integer, numbers, text, value
+from ingest.elements import code_string, integer, numbers, tags, text, value
 from ingest.readers import dicom
 from ingest.streams import too_large
-from ingest.structure import PER_FRAME, Structure, opened, walk
+from ingest.structure import PER_FRAME, Structure
 from models.payloads import Volume
 
 FEWEST = 3  #: slices that make a volume
@@ -25,7 +25,7 @@ FRAMES_LIMIT = 4096  #: of one multi-frame object
 PARALLEL = 1e-3  #: by how much direction cosines of parallel slices may differ
 EVEN = 0.02  #: share of the slice distance by which places may lie off the even ladder
 _AGAIN = "Export the series again from its source."
-_TAGS = dicom._IMAGE_TAGS | dicom._tags(
+_TAGS = dicom.IMAGE_TAGS | tags(
     "ImageOrientationPatient", "ImagePositionPatient", "FrameOfReferenceUID", "SOPInstanceUID"
 )
 
@@ -140,18 +140,8 @@ def _refuse_mixed(found: list[Slice]) -> None:
 
 def _slices(data: bytes, index: int) -> Iterator[Slice]:
     """The slices of one instance, frame by frame."""
-    file = BytesIO(data)
-    structure = walk(file, _TAGS)
-    if structure.fault:
-        raise structure.fault
-    dicom._refuse_incomplete(structure)
-    if not structure.pixels:
-        raise Rejected("no-pixels", "an instance of the series has no pixel data", _AGAIN)
-    frames.require_decoder(structure.transfer_syntax)
-    with dicom._guarded("the data set could not be parsed"):
-        ds, _ = dicom._parse(opened(file, structure), structure)
-        ds.file_meta = FileMetaDataset()
-        ds.file_meta.TransferSyntaxUID = dicom._pixel_syntax(structure)
+    structure, ds, _ = dicom.described(data, _TAGS)
+    with dicom.guarded("the frames' description could not be understood"):
         groups = _groups(data, structure)
         count = max(integer(ds, "NumberOfFrames") or 1, 1)
         if count > FRAMES_LIMIT:
@@ -159,7 +149,7 @@ def _slices(data: bytes, index: int) -> Iterator[Slice]:
         if "NumberOfFrames" in ds and integer(ds, "NumberOfFrames") != count:
             del ds["NumberOfFrames"]  # no number: the decoder would stumble over it
     for frame in range(count):
-        with dicom._guarded("the pixel description could not be understood"):
+        with dicom.guarded("the pixel description could not be understood"):
             yield _slice(ds, groups[frame] if frame < len(groups) else None, (index, frame))
 
 
@@ -196,16 +186,16 @@ def _slice(ds: Dataset, own: Dataset | None, source: tuple[int, int]) -> Slice:
 
 def _values(ds: Dataset, own: Dataset | None, frame: int) -> NDArray[np.float32]:
     """A frame's values after the modality LUT alone."""
-    stored: NDArray[Any] = frames._decode(ds, frame)
-    if frames._is_colour(ds, stored):
+    stored: NDArray[Any] = frames.decode(ds, frame)
+    if frames.is_colour(ds, stored):
         raise Rejected("not-grey", "the slices are in colour; a volume holds one value a voxel", _AGAIN)
-    cleaned, _ = frames._clean(ds, stored)
-    return np.ascontiguousarray(frames._modality(ds, cleaned, own), dtype=np.float32)
+    cleaned, _ = frames.clean(ds, stored)
+    return np.ascontiguousarray(frames.after_modality_lut(ds, cleaned, own), dtype=np.float32)
 
 
 def _numbers(ds: Dataset, own: Dataset | None, group: str, keyword: str, count: int) -> Vector:
     """An element of this frame's or of the shared functional groups, else of the object itself."""
-    within = frames._group(ds, own, group)
+    within = frames.functional_group(ds, own, group)
     found = (within is not None and numbers(within, keyword, count)) or numbers(ds, keyword, count)
     if not found:
         raise _no_geometry(f"no {keyword}")

@@ -11,7 +11,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Literal, overload
 
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import (
@@ -23,11 +22,11 @@ from pydicom.uid import (
 )
 
 from db.errors import Rejected
-from db.records import Evidence, Identity, Kind
-from ingest import frames, waveform
-from ingest.elements import code_string, code_strings, first_item, integer, numbers, spacing_mm, text, value
+from db.records import Evidence, Kind
+from ingest import frames, header, waveform
+from ingest.elements import code_string, integer, numbers, tags, value
 from ingest.quiet import quiet
-from ingest.standard import DICOMDIR, plausible, uid_name
+from ingest.standard import DICOMDIR, plausible
 from ingest.streams import too_large
 from ingest.structure import PIXELS, Structure, opened, walk
 from models.payloads import Image, Recording
@@ -36,42 +35,20 @@ SUFFIXES = frozenset((".dcm", ".dicom", ".dic", ".ima"))  #: what a file that sh
 
 _NATIVE = ("", ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
 _AGAIN = "Send the file again from its source and compare the sizes."
-_UID = re.compile(r"[0-9][0-9.]{0,63}")
 
-ELEMENT_BYTES = (
-    512 * 2**10
-)  #: what is parsed of an element, but for pixel data: look-up tables are the longest
-
-
+#: what is parsed of an element, but for pixel data: look-up tables are the longest
+ELEMENT_BYTES = 512 * 2**10
 DIRECTORY_BYTES = 32 * 2**20  #: of a DICOMDIR's records: some hundred thousand
 _FILE_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # PS3.10 8.2 allows eight of A-Z 0-9 _; media are laxer
 
-
-def _tags(*keywords: str) -> frozenset[int]:
-    """The tags of these elements, and of the character set that their text is in."""
-    return frozenset(tag for word in (*keywords, "SpecificCharacterSet") if (tag := tag_for_keyword(word)))
-
-
 _BULK = PIXELS | {waveform.SEQUENCE}  # found, and left where they are until they are asked for
 
-# Nothing else is ever parsed: pydicom takes 40 microseconds for each item of each sequence it meets.
-_FACT_TAGS = _tags(
-    *("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
-    *("AccessionNumber", "IssuerOfAccessionNumberSequence"),
-    *("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate"),
-    *("Modality", "BodyPartExamined", "ViewPosition", "Laterality", "ImageLaterality", "ImageType"),
-    *("InstanceNumber", "SeriesNumber", "NumberOfFrames", "Rows", "Columns"),
-    *("BitsStored", "PhotometricInterpretation", "PixelSpacing", "ImagerPixelSpacing"),
-    *("BurnedInAnnotation", "ImageOrientationPatient", "ImagePositionPatient"),
-    *("AcquisitionNumber", "ImagesInAcquisition", "InConcatenationTotalNumber"),
-    *("NumberOfSeriesRelatedInstances", "NumberOfStudyRelatedInstances", "NumberOfStudyRelatedSeries"),
-    *("SamplesPerPixel", "BitsAllocated", "PixelRepresentation", "PlanarConfiguration"),
-)
 _PIXEL_DESCRIPTION = (
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "BitsStored"),
     *("PixelRepresentation", "PlanarConfiguration"),
 )
-_IMAGE_TAGS = _tags(
+#: what an image is made of, and what it is said to show
+IMAGE_TAGS = tags(
     *("Modality", "BodyPartExamined", "ViewPosition", "AnatomicRegionSequence", "ViewCodeSequence"),
     *("PixelSpacing", "ImagerPixelSpacing", "BurnedInAnnotation", "PresentationLUTShape"),
     *("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "PhotometricInterpretation"),
@@ -115,13 +92,13 @@ def read(path: Path, *, sidecar: bytes | None = None, parts: Sequence[str] = ())
     with path.open("rb") as file:
         if not claims(file.read(4096), path.suffix.lower()):
             raise Rejected("not-dicom", "the file does not begin like a DICOM file", "Export it as DICOM.")
-        structure = walk(file, _FACT_TAGS | _BULK)
+        structure = walk(file, header.TAGS | _BULK)
         if structure.fault:
             raise structure.fault
         if structure.sop_class == DICOMDIR:
             raise Rejected("dicomdir", "this is a DICOMDIR, an index of other files", "Send those files.")
         _refuse_incomplete(structure)
-        with _guarded("the data set could not be parsed"):
+        with guarded("the data set could not be parsed"):
             source = opened(file, structure)
             ds, _ = _parse(source, structure, without=_BULK)
             if waveform.is_recording(structure):
@@ -136,11 +113,11 @@ def referenced(path: Path) -> list[str]:
     Raises Rejected (`truncated`, `malformed`, `too-large`) and OSError.
     """
     with path.open("rb") as file:
-        structure = walk(file, _tags("DirectoryRecordSequence"))
+        structure = walk(file, tags("DirectoryRecordSequence"))
         if structure.fault:
             raise structure.fault
         _refuse_incomplete(structure)
-        with _guarded("the directory's records could not be parsed"):
+        with guarded("the directory's records could not be parsed"):
             ds, _ = _parse(opened(file, structure), structure, limit=DIRECTORY_BYTES)
             found = [
                 value(record, "ReferencedFileID") for record in value(ds, "DirectoryRecordSequence") or ()
@@ -159,29 +136,49 @@ def payload(data: bytes, kind: Kind = Kind.IMAGE) -> Image | Recording:
     Raises Rejected (`truncated`, `no-pixels`, `malformed`, `too-large`, `undecodable`,
     `unsupported-transfer-syntax`; of an ECG as `waveform.recording`).
     """
-    file = BytesIO(data)
-    structure = walk(file, _BULK if kind == Kind.RECORDING else _IMAGE_TAGS)
-    if structure.fault:
-        raise structure.fault
-    _refuse_incomplete(structure)
     if kind == Kind.RECORDING:
-        if not waveform.is_recording(structure):
-            raise Rejected("no-leads", "the object is no ECG", "It is kept; there is no recording to read.")
-        with _guarded("the waveform could not be understood"):
-            return waveform.recording(opened(file, structure), structure)
-    if not structure.pixels:
-        raise Rejected("no-pixels", "the object has no pixel data", "It is kept; there is no image to read.")
-    frames.require_decoder(structure.transfer_syntax)
-    with _guarded("the data set could not be parsed"):
-        ds, own = _parse(opened(file, structure), structure)
-        ds.file_meta = FileMetaDataset()
-        ds.file_meta.TransferSyntaxUID = _pixel_syntax(structure)
-    with _guarded("the pixel description could not be understood"):
+        return _recording(data)
+    _, ds, own = described(data)
+    with guarded("the pixel description could not be understood"):
         return frames.image(ds, own)
 
 
+def described(data: bytes, wanted: frozenset[int] = IMAGE_TAGS) -> tuple[Structure, Dataset, Dataset | None]:
+    """An image object's wanted elements, ready to be decoded, and the middle frame's functional groups.
+
+    Raises Rejected as `payload` does.
+    """
+    file, structure = _walked(data, wanted)
+    if not structure.pixels:
+        raise Rejected("no-pixels", "the object has no pixel data", "It is kept; there is no image to read.")
+    frames.require_decoder(structure.transfer_syntax)
+    with guarded("the data set could not be parsed"):
+        ds, own = _parse(opened(file, structure), structure)
+        ds.file_meta = FileMetaDataset()
+        ds.file_meta.TransferSyntaxUID = _pixel_syntax(structure)
+    return structure, ds, own
+
+
+def _recording(data: bytes) -> Recording:
+    file, structure = _walked(data, _BULK)
+    if not waveform.is_recording(structure):
+        raise Rejected("no-leads", "the object is no ECG", "It is kept; there is no recording to read.")
+    with guarded("the waveform could not be understood"):
+        return waveform.recording(opened(file, structure), structure)
+
+
+def _walked(data: bytes, wanted: frozenset[int]) -> tuple[BytesIO, Structure]:
+    """A whole object's structure."""
+    file = BytesIO(data)
+    structure = walk(file, wanted)
+    if structure.fault:
+        raise structure.fault
+    _refuse_incomplete(structure)
+    return file, structure
+
+
 @contextmanager
-def _guarded(sentence: str) -> Iterator[None]:
+def guarded(sentence: str) -> Iterator[None]:
     """Only Rejected leaves: the libraries' own messages quote values of the patient's."""
     try:
         with quiet():
@@ -264,8 +261,8 @@ def _pixel_syntax(structure: Structure) -> UID:
 
 
 def _evidence(ds: Dataset, structure: Structure) -> Evidence:
-    uid = _uid(ds, "SOPInstanceUID")
-    study_uid, series_uid = _uid(ds, "StudyInstanceUID"), _uid(ds, "SeriesInstanceUID")
+    uid = header.uid(ds, "SOPInstanceUID")
+    study_uid, series_uid = header.uid(ds, "StudyInstanceUID"), header.uid(ds, "SeriesInstanceUID")
     if structure.pixels:
         frames.require_decoder(structure.transfer_syntax)
     elif structure.image:
@@ -273,107 +270,9 @@ def _evidence(ds: Dataset, structure: Structure) -> Evidence:
     return Evidence(
         kind=Kind.IMAGE if structure.pixels else Kind.DOCUMENT,
         uid=uid,
-        case_key=_accession(ds) or study_uid,
-        identity=_identity(ds),
+        case_key=header.accession(ds) or study_uid,
+        identity=header.identity(ds),
         study_uid=study_uid,
         series_uid=series_uid,
-        facts=_facts(ds, structure),
+        facts=header.facts(ds, structure),
     )
-
-
-def _uid(ds: Dataset, keyword: str) -> str:
-    """A UID that the object cannot do without."""
-    value = text(ds, keyword)
-    if not value:
-        raise Rejected(
-            "no-sop-instance-uid",
-            f"the object has no {keyword}",
-            "Export it again as a DICOM file with its study, series and instance UIDs.",
-        )
-    if not _UID.fullmatch(value):
-        raise Rejected("bad-uid", f"{keyword} is not a UID: up to 64 digits and dots", "Export it again.")
-    return value
-
-
-def _accession(ds: Dataset) -> str:
-    """The accession number, with its issuer (HL7 CX form) when the object names one."""
-    number = text(ds, "AccessionNumber")
-    issuer = first_item(ds, "IssuerOfAccessionNumberSequence")
-    if not number or issuer is None:
-        return number
-    name = text(issuer, "LocalNamespaceEntityID") or text(issuer, "UniversalEntityID")
-    return f"{number}^^^{name}" if name else number
-
-
-def _identity(ds: Dataset) -> Identity | None:
-    number, name = text(ds, "PatientID"), text(ds, "PatientName")
-    if not number and not name:
-        return None
-    born = text(ds, "PatientBirthDate")
-    return Identity(
-        number=number,
-        issuer=text(ds, "IssuerOfPatientID"),
-        name=name,
-        birth_date=born if re.fullmatch(r"[0-9]{8}", born) else "",
-    )
-
-
-def _facts(ds: Dataset, structure: Structure) -> dict[str, str | int | float | bool | None]:
-    """Code strings, numbers and UIDs only: free text may hold anything."""
-    spacing = spacing_mm(ds)
-    return {
-        "modality": code_string(ds, "Modality"),
-        "sop_class_uid": structure.sop_class if _UID.fullmatch(structure.sop_class) else "",
-        "sop_class_name": uid_name(structure.sop_class),
-        "transfer_syntax_uid": structure.transfer_syntax if _UID.fullmatch(structure.transfer_syntax) else "",
-        "rows": integer(ds, "Rows"),
-        "columns": integer(ds, "Columns"),
-        "frames": integer(ds, "NumberOfFrames") or (1 if structure.pixels else None),
-        "bits_stored": integer(ds, "BitsStored"),
-        "photometric": code_string(ds, "PhotometricInterpretation"),
-        "body_part": code_string(ds, "BodyPartExamined"),
-        "view_position": code_string(ds, "ViewPosition"),
-        "laterality": code_string(ds, "ImageLaterality") or code_string(ds, "Laterality"),
-        "image_type": _image_type(ds),
-        "instance_number": integer(ds, "InstanceNumber"),
-        "series_number": integer(ds, "SeriesNumber"),
-        "acquisition_number": integer(ds, "AcquisitionNumber"),
-        "images_in_acquisition": integer(ds, "ImagesInAcquisition"),
-        "concatenation_total": integer(ds, "InConcatenationTotalNumber"),
-        "series_instances": integer(ds, "NumberOfSeriesRelatedInstances"),
-        "study_instances": integer(ds, "NumberOfStudyRelatedInstances"),
-        "study_series": integer(ds, "NumberOfStudyRelatedSeries"),
-        "pixel_spacing": f"{spacing[0]:g}\\{spacing[1]:g}" if spacing else None,  # mm: row, column
-        **_place(ds),
-        "burned_in": {"YES": True, "NO": False}.get(code_string(ds, "BurnedInAnnotation")),
-        "has_pixels": bool(structure.pixels),
-    }
-
-
-def _image_type(ds: Dataset) -> str:
-    """The values of ImageType that are code strings, joined as the standard writes them."""
-    return "\\".join(code_strings(ds, "ImageType")[:8])
-
-
-def _place(ds: Dataset) -> dict[str, float | str | None]:
-    """The plane a slice lies in, and how far along its normal, in mm (PS3.3 C.7.6.2.1.1)."""
-    axes, position = numbers(ds, "ImageOrientationPatient", 6), numbers(ds, "ImagePositionPatient", 3)
-    found: dict[str, float | str | None] = {
-        "orientation": None, "slice_position_mm": None,
-        "image_orientation": _joined(axes, 4),  # direction cosines of row and column
-        "image_position": _joined(position, 3),  # mm: x, y, z of the first pixel's centre
-    }  # fmt: skip
-    if axes is None:
-        return found
-    (a, b, c), (d, e, f) = axes[:3], axes[3:]
-    normal = (b * f - c * e, c * d - a * f, a * e - b * d)
-    largest = max(range(3), key=lambda axis: abs(normal[axis]))
-    found["orientation"] = ("sagittal", "coronal", "transverse")[largest]
-    if position is not None:
-        along = sum(n * p for n, p in zip(normal, position, strict=True))
-        found["slice_position_mm"] = round(along, 4)
-    return found
-
-
-def _joined(parts: tuple[float, ...] | None, digits: int) -> str | None:
-    return None if parts is None else "\\".join(f"{round(part, digits) + 0.0:.10g}" for part in parts)
