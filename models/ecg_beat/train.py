@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 from models.calibration import fit_temperature
 from models.card import read
@@ -191,7 +191,7 @@ def train(
     minutes: float | None = None,
     progress: Say | None = None,
 ) -> None:
-    """Writes networks.safetensors, forest.safetensors, blend.toml, figures.json and a card under out.
+    """Writes networks.safetensors, forest.safetensors, blend.toml, figures.json, plots and a card under out.
 
     data: folder of annotated WFDB records. minutes: for all networks together; the comparison takes FOLDS of
     them, service SEEDS. About 15 minutes on one core without a limit.
@@ -200,6 +200,7 @@ def train(
 
     from models.ecg_beat import network
     from models.estimators import pack
+    from models.training import figures as plots
     from models.training import package
 
     say = progress or (lambda _: None)
@@ -232,6 +233,10 @@ def train(
         "seconds": round(time.monotonic() - began),
     }
     (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+    chances = softmax(mixed[scored] / temperature, axis=1)
+    plots.report(
+        out, table.labels[scored], chances, classes=beats.CLASSES, groups=table.record[scored], draws=50
+    )
     served = read(HERE)
     package.again(
         out,

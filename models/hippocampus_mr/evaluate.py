@@ -76,3 +76,25 @@ def _retrained(volumes: list[Labelled], folds: int, device: str) -> list[Agreeme
             found = outline(network, volume.payload(), device)
             rows.append(agreement(found.mask, volume.label, volume.spacing_mm))
     return rows
+
+
+def curves(data: Path) -> dict[str, Any]:
+    """Volumes of the whole hippocampus in mm³, as labelled and as outlined (see `models.training.curves`).
+
+    Of the volumes that the recipe holds out of these data with seed 0, as it did when the served network was
+    trained on the published set.
+    """
+    from models.hippocampus_mr.train import RECIPE, split, volume_mm3
+
+    _, held = split(read(data), RECIPE.held, 0)
+    network, card = unpack(load_file(HERE / "unet.safetensors"), "cpu"), read_card(HERE)
+    found = [outline(network, volume.payload(), "cpu") for volume in held]
+    rows = [agreement(f.mask, v.label, v.spacing_mm) for f, v in zip(found, held, strict=True)]
+    sizes = np.array([volume_mm3(v) for v in held])
+    return {
+        "y": sizes,
+        "value": sizes * np.array([row.volumes[2] for row in rows]),
+        "unit": "mm³",
+        "answered": [f.sureness >= card.threshold("expected_dice") for f in found],
+        "unseen": True,
+    }

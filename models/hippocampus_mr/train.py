@@ -183,7 +183,7 @@ def limits(learn: list[Labelled], rows: list[Agreement]) -> dict[str, dict[str, 
 
 
 def conclude(network: nn.Module, learn: list[Labelled], held: list[Labelled], out: Path) -> dict[str, Any]:
-    """Writes limits, metrics and their plot; gives the figures on held-out volumes, read as service does."""
+    """Writes limits, metrics and a plot; returns the figures on the held-out volumes, read as in service."""
     rows = [agreement(outline(network, v.payload(), "cpu").mask, v.label, v.spacing_mm) for v in held]
     text = json.dumps(limits(learn, rows), indent=2) + "\n"
     (out / "limits.json").write_text(text, encoding="utf-8")

@@ -11,7 +11,7 @@ from models.payloads import Call, Variants
 from models.pharmacogenomics import train
 from models.pharmacogenomics.genotype import HEMIZYGOUS
 from models.pharmacogenomics.phenotype import phenotype
-from models.pharmacogenomics.tables import ASSEMBLIES, Gene, tables
+from models.pharmacogenomics.tables import ASSEMBLIES, Gene, from_folder, tables
 from models.registry import Model
 
 Expected = tuple[Variants, str, str | None]  #: input, what to look for, what should be said
@@ -27,8 +27,17 @@ def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> di
     """
     from models import registry
 
-    model = registry.load("pharmacogenomics", device)
     folder = data if (data / "diplotype-table.csv").is_file() else None
+    return measured(registry.load("pharmacogenomics", device), folder)
+
+
+def measured(model: Model, folder: Path | None) -> dict[str, Any]:
+    """The figures of `evaluate` by a model on a folder of CPIC tables; None: on the model's own tables."""
+    with from_folder(model.card.folder):
+        return _measured(model, folder)
+
+
+def _measured(model: Model, folder: Path | None) -> dict[str, Any]:
     parts = {
         "diplotype": _run(model, _diplotype_rows(folder), _said_phenotype),
         "recommendation": _run(model, _recommendation_rows(folder), _said_recommendation),

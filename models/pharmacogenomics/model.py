@@ -12,7 +12,7 @@ from models.card import ModelCard
 from models.payloads import Payload, Variants
 from models.pharmacogenomics.genotype import call, speaks_of
 from models.pharmacogenomics.phenotype import abnormal, phenotype, recommendation, score, usual
-from models.pharmacogenomics.tables import Drug, tables
+from models.pharmacogenomics.tables import Drug, from_folder, tables
 
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 
@@ -23,11 +23,13 @@ class Pharmacogenomics:
     def __init__(self, card: ModelCard) -> None:
         self.card = card
         self.device = "cpu"
-        tables()  # read at opening, not at the first case
+        with from_folder(card.folder):
+            tables()  # read at opening, not at the first case
 
     def examine(self, payloads: Sequence[Payload]) -> list[Diagnosis]:
         """One diagnosis a person, in order; a payload it was not made for abstains alone."""
-        return [self._examine(payload) for payload in payloads]
+        with from_folder(self.card.folder):
+            return [self._examine(payload) for payload in payloads]
 
     def _examine(self, payload: Payload) -> Diagnosis:
         if not isinstance(payload, Variants):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -80,25 +82,42 @@ class Tables:
     structural: frozenset[str]  #: genes that small variants cannot call
 
 
-@cache
+_folder: ContextVar[Path] = ContextVar("folder", default=HERE)
+
+
+@contextmanager
+def from_folder(folder: Path) -> Iterator[None]:
+    """Inside, `tables` are those of a folder, as a home's own model has them."""
+    token = _folder.set(folder)
+    try:
+        yield
+    finally:
+        _folder.reset(token)
+
+
 def tables() -> Tables:
-    """The committed tables, read once."""
-    panels = tomllib.loads((HERE / "panel.toml").read_text("utf-8"))
-    pairs = _json("diplotypes")
+    """The tables in use: the committed ones, or those of `from_folder`."""
+    return _read(_folder.get())
+
+
+@cache
+def _read(folder: Path) -> Tables:
+    panels = tomllib.loads((folder / "panel.toml").read_text("utf-8"))
+    pairs = _json(folder, "diplotypes")
     genes = {
         name: _gene(name, entry, panels.get(name, ()), pairs.get(name, {}).get("alleles", ()))
-        for name, entry in _json("genes").items()
+        for name, entry in _json(folder, "genes").items()
     }
     return Tables(
         genes=genes,
         phenotypes={gene: _pairs(entry) for gene, entry in pairs.items()},
-        drugs=_drugs(_json("recommendations")),
+        drugs=_drugs(_json(folder, "recommendations")),
         structural=frozenset(panels["structural"]),
     )
 
 
-def _json(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((HERE / f"{name}.json").read_text("utf-8"))
+def _json(folder: Path, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / f"{name}.json").read_text("utf-8"))
     return found
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+HERE = Path(__file__).parent
 NOT_GIVEN = ("", "N/A", "None")
 EXTRA_GENES = ("VKORC1",)  #: no CPIC recommendation row, but the dose of warfarin asks for it
 SYMBOLS = "0123456789abcdefghijklmnopqrstuvwxyz"  #: one character a phenotype in the diplotype table
@@ -167,8 +169,9 @@ def train(
 ) -> None:
     """Writes `genes.json`, `diplotypes.json` and `recommendations.json` from a folder of CPIC tables.
 
-    seed and minutes are not needed: the same tables give the same files. Raises ValueError when a
-    table is missing.
+    Beside them the panels, card, example, and metrics.json: the rows that come back as the tables have them.
+    There is no probability, so no plot. seed and minutes are not needed: the same tables give the same
+    files. Raises ValueError when a table is missing.
     """
     out.mkdir(parents=True, exist_ok=True)
     for name, build in (("genes", genes), ("diplotypes", diplotypes), ("recommendations", recommendations)):
@@ -176,3 +179,30 @@ def train(
         _write(out / f"{name}.json", table)
         if progress:
             progress(f"{name}.json: {len(table)} entries")
+    _carded(data, out)
+
+
+def _carded(data: Path, out: Path) -> None:
+    """The figures of the new tables, and the served card with them."""
+    from models.card import read as read_card
+    from models.pharmacogenomics import evaluate
+    from models.pharmacogenomics.model import Pharmacogenomics
+    from models.training import package
+
+    served = read_card(HERE)
+    if out.resolve() != HERE.resolve():
+        shutil.copyfile(HERE / "panel.toml", out / "panel.toml")
+    found = evaluate.measured(Pharmacogenomics(served.model_copy(update={"folder": out})), data)
+    (out / "metrics.json").write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+    told = {
+        "dataset": "the tables condensed, every diplotype and recommendation row",
+        "metric": "matched_fraction",
+        **found["matched_fraction"],
+        "n": found["rows"],
+    }
+    package.again(
+        out,
+        served,
+        version=f"{served.version.split('+')[0]}+{package.sha256(out / 'diplotypes.json')[:8]}",
+        figures=[told],
+    )
