@@ -1,0 +1,22 @@
+"""The figures of bbb-permeability on a file in the data set's own layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from models.bbb_permeability import HERE
+
+
+def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> dict[str, Any]:
+    """Each figure with its 95 % interval, and n; see `models.chemistry.measure.evaluate`."""
+    from models.chemistry import measure
+
+    return measure.evaluate(HERE, data, folds)
+
+
+def curves(data: Path, *, folds: int | None = None) -> dict[str, Any]:
+    """Truth and answers, for plots; with folds by weights that never saw the row."""
+    from models.chemistry import measure
+
+    return measure.curves(HERE, data, folds)
