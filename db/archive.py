@@ -11,6 +11,7 @@ import hashlib
 import os
 import struct
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -100,12 +101,14 @@ class Archive:
 
 
 class Batch:
-    """Payloads sealed beside the archive one by one, and made part of it together."""
+    """Payloads sealed beside the archive, in several threads if need be, and made part of it together."""
 
     def __init__(self, archive: Archive, keys: Keys) -> None:
         self._archive = archive
         self._keys = keys
         self._sealed: dict[str, Path] = {}  #: digest -> where it lies until it is stored
+        self._changed: set[Path] = set()  #: folders whose names are to be synced
+        self._lock = threading.Lock()
         self._folder: int | None = None  #: open since before the first write, to be told of its failures
 
     def put(self, source: Path) -> str:
@@ -128,7 +131,7 @@ class Batch:
     def put_bytes(self, data: bytes) -> str:
         """Seals bytes and returns their SHA-256. Raises Unavailable."""
         digest = hashlib.sha256(data).hexdigest()
-        if digest not in self._archive:
+        if not self._is_there(digest):
             self._seal(data[i : i + CHUNK] for i in range(0, max(len(data), 1), CHUNK))
         return digest
 
@@ -138,13 +141,14 @@ class Batch:
         A name that outlived its bytes would be taken for the payload ever after. Raises Unavailable.
         """
         with _written():
-            if len(self._sealed) < GROUP or not _syncs_all():
+            if self._folder is None or len(self._sealed) < GROUP or not _syncs_all():
                 self._settle_each()
-            elif self._folder is not None:
+            else:
                 _sync_all(self._folder)
                 self._rename()
                 _sync_all(self._folder)
         self._sealed.clear()
+        self._changed.clear()
 
     def abandon(self) -> None:
         """Removes what was put and not settled."""
@@ -158,20 +162,19 @@ class Batch:
         for temporary in self._sealed.values():
             with _opened(temporary) as descriptor:
                 os.fsync(descriptor)
-        for folder in sorted(self._rename()):
+        self._rename()
+        for folder in sorted(self._changed):
             sync_folder(folder)
 
-    def _rename(self) -> set[Path]:
-        """Gives the payloads their names; the folders that changed."""
-        changed = set()
+    def _rename(self) -> None:
+        """Gives the payloads their names."""
         for digest, temporary in self._sealed.items():
             target = self._archive.path(digest)
             if not target.parent.is_dir():
                 target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                changed.add(target.parent.parent)
+                self._changed.add(target.parent.parent)
             temporary.replace(target)
-            changed.add(target.parent)
-        return changed
+            self._changed.add(target.parent)
 
     def _seal(self, chunks: Iterable[bytes]) -> tuple[str, int]:
         """Chunks sealed to a file that has no name yet; their SHA-256 and size."""
@@ -186,8 +189,9 @@ class Batch:
 
         with _written():
             self._archive.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if self._folder is None:
-                self._folder = os.open(self._archive.folder, os.O_RDONLY)
+            with self._lock:
+                if self._folder is None:
+                    self._folder = os.open(self._archive.folder, os.O_RDONLY)
             temporary = self._archive.folder / f".{new_id()}.tmp"
             try:
                 _write(temporary, seal(hashed(), self._keys))
@@ -195,11 +199,18 @@ class Batch:
                 temporary.unlink(missing_ok=True)
                 raise
         digest = found.hexdigest()
-        if digest in self._sealed or digest in self._archive:
+        with self._lock:
+            kept = None if self._is_there(digest) else self._sealed.setdefault(digest, temporary)
+        if kept is not temporary:
             temporary.unlink()
-        else:
-            self._sealed[digest] = temporary
         return digest, size
+
+    def _is_there(self, digest: str) -> bool:
+        """Is it stored? Another process may have given it its name just now, and not synced that yet."""
+        found = digest in self._archive
+        if found:
+            self._changed.add(self._archive.path(digest).parent)
+        return found
 
     def _drop(self, digest: str) -> None:
         if (temporary := self._sealed.pop(digest, None)) is not None:

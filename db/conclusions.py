@@ -14,7 +14,7 @@ from sqlalchemy import (
     update,
 )
 
-from db import jobs
+from db import jobs, statements
 from db.jobs import CONCLUDED, Claimed, Conclusion, Owed
 from db.records import Diagnosis, FileState, Finding, JobState, Kind
 from db.store import Store, Writer
@@ -25,9 +25,7 @@ def unread(writer: Writer, case_id: str, evidence_id: str, series: str, reason: 
     """Records, once a series, that no model reads this input: an abstention people can see."""
     digest = hashlib.sha256(f"unread:{series}".encode()).hexdigest()
     jobs.owe(writer, case_id, evidence_id, digest, [Owed(model="none", version="1", weights_sha256="")])
-    row = writer.connection.execute(
-        select(Job.id).where(Job.input_digest == digest, Job.model == "none", Job.state == JobState.OWED)
-    ).one_or_none()
+    row = writer.connection.execute(statements.UNREAD, {"digest": digest}).one_or_none()
     if row is None:
         return
     writer.connection.execute(

@@ -17,8 +17,8 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
+from db import statements
 from db.ids import new_id
 from db.leases import LeaseWatch
 from db.records import Diagnosis, JobState
@@ -85,7 +85,7 @@ def owe(
 
     One that exists already stays as it is.
     """
-    dialect = postgresql if writer.connection.dialect.name == "postgresql" else sqlite
+    dialect = writer.connection.dialect.name
     inputs = [evidence_ids] if isinstance(evidence_ids, str) else list(evidence_ids)
     new = 0
     for item in owed:
@@ -95,9 +95,7 @@ def owe(
             "model_version": item.version, "weights_sha256": item.weights_sha256, "lane": item.lane,
             "state": JobState.OWED, "attempts": 0, "created_at": writer.now, "revision_id": revision_id,
         }  # fmt: skip
-        done = writer.connection.execute(
-            dialect.insert(Job).values(row).on_conflict_do_nothing().returning(Job.id)
-        ).one_or_none()
+        done = writer.connection.execute(statements.new_job(dialect), row).one_or_none()
         if done is None:
             continue
         new += 1

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Row, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Row, insert, select, update
 
-from db import conclusions, jobs, retention, series
+from db import conclusions, jobs, retention, series, statements
 from db.errors import Misconfigured, Rejected
 from db.ids import new_id
 from db.jobs import Owed
@@ -46,8 +45,7 @@ class Pending:
 
 def insert_new(connection: Connection, table: type, rows: Sequence[dict[str, object]]) -> None:
     """INSERT … ON CONFLICT DO NOTHING on either database: the loser of a race re-reads."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    connection.execute(dialect.insert(table).on_conflict_do_nothing(), list(rows))
+    connection.execute(statements.new(connection.dialect.name, table), list(rows))
 
 
 def path_key(keys: Keys, name: str) -> str:
@@ -146,14 +144,10 @@ def conclude(
 
     A file that another ingest took for withdrawn, since this one had claimed it, is concluded all the same.
     """
-    values: dict[str, object] = {"state": state, "reason": reason, "sentence": sentence, "digest": digest,
-                                 "evidence_id": evidence_id, "changed_at": writer.now}  # fmt: skip
-    if state is FileState.IGNORED:  # its path may come again
-        values["path_key"] = file_id
-    is_open = File.state == FileState.PENDING
-    if reason != WITHDRAWN:
-        is_open |= (File.state == FileState.IGNORED) & (File.reason == WITHDRAWN)
-    done = writer.connection.execute(update(File).where(File.id == file_id, is_open).values(values))
+    values = {"new_state": state, "new_reason": reason, "new_sentence": sentence, "new_digest": digest,
+              "new_evidence_id": evidence_id, "new_changed_at": writer.now, "file": file_id}  # fmt: skip
+    query = statements.conclude(ignored=state is FileState.IGNORED, withdrawn=reason == WITHDRAWN)
+    done = writer.connection.execute(query, values)
     if done.rowcount != 1:
         return False
     detail = {k: v for k, v in {"reason": reason, "digest": digest, "evidence": evidence_id}.items() if v}
@@ -189,9 +183,7 @@ def accept(
     look_after: seconds to leave its series alone (db/series.py: arrive).
     Raises Rejected `conflict` when its UID is already held by other bytes.
     """
-    known = writer.connection.execute(
-        select(EvidenceRow.id, EvidenceRow.case_id).where(EvidenceRow.digest == digest).with_for_update()
-    ).one_or_none()
+    known = writer.connection.execute(statements.KNOWN, {"digest": digest}).one_or_none()
     if known is not None:
         retention.restored(writer, known.id)
         jobs.owe(writer, known.case_id, known.id, digest, owed)  # a model may have come since
@@ -240,12 +232,8 @@ def _link(
     """The earliest input with the same content, as (id, case_id, digest), linked to this one."""
     if content is None or kind not in (Kind.NOTE, Kind.IMAGE):
         return None  # two people may well have the same values, or the same sequence
-    first = writer.connection.execute(
-        select(EvidenceRow.id, EvidenceRow.case_id, EvidenceRow.digest)
-        .where(EvidenceRow.content == content, EvidenceRow.id != evidence_id)
-        .order_by(EvidenceRow.received_at, EvidenceRow.id)
-        .limit(1)
-    ).one_or_none()
+    same = {"content": content, "mine": evidence_id}
+    first = writer.connection.execute(statements.SAME_CONTENT, same).one_or_none()
     if first is None:
         return None
     relation = "same_text_as" if kind == Kind.NOTE else "same_pixels_as"
@@ -263,9 +251,7 @@ def _link(
 
 def _record(writer: Writer, evidence: Evidence, digest: str, size: int) -> tuple[str, str, str | None]:
     """The evidence row, with its case, identity and content key. Raises Rejected `conflict`."""
-    if evidence.uid and writer.connection.scalar(
-        select(func.count()).select_from(EvidenceRow).where(EvidenceRow.uid == evidence.uid)
-    ):
+    if evidence.uid and writer.connection.scalar(statements.HOLDERS, {"uid": evidence.uid}):
         name = "SOPInstanceUID" if evidence.reader == "dicom" else "message identifier"
         raise Rejected(
             "conflict", f"this {name} was received before with other bytes; the first one is kept",
@@ -281,12 +267,11 @@ def _record(writer: Writer, evidence: Evidence, digest: str, size: int) -> tuple
     evidence_id = new_id()
     content = _content(writer.keys, evidence, patient)
     writer.connection.execute(
-        insert(EvidenceRow).values(
-            id=evidence_id, case_id=case_id, kind=evidence.kind, format=evidence.reader,
-            uid=evidence.uid or None, digest=digest, bytes=size, study_uid=evidence.study_uid or None,
-            series_uid=evidence.series_uid or None, facts=dict(evidence.facts), content=content,
-            received_at=writer.now,
-        )
+        statements.EVIDENCE,
+        {"id": evidence_id, "case_id": case_id, "kind": evidence.kind, "format": evidence.reader,
+         "uid": evidence.uid or None, "digest": digest, "bytes": size, "content": content,
+         "study_uid": evidence.study_uid or None, "series_uid": evidence.series_uid or None,
+         "facts": dict(evidence.facts), "received_at": writer.now},
     )  # fmt: skip
     writer.audit(
         f"evidence:{evidence_id}", "evidence:received", case=case_id, kind=evidence.kind, digest=digest

@@ -9,9 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, exists, func, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from db import conclusions, jobs
+from db import conclusions, jobs, statements
 from db.ids import new_id
 from db.jobs import Owed
 from db.manifests import Promise, promise
@@ -70,7 +69,7 @@ def arrive(
     look_after: seconds to leave it alone where neither a stated count nor a manifest could settle it sooner.
     """
     told = any(evidence.facts.get(fact) for fact in COUNTS) or int(evidence.facts.get("frames") or 0) > 1
-    if told or writer.connection.scalar(select(ManifestRow.id).limit(1)) is not None:
+    if told or writer.connection.scalar(statements.MANIFEST) is not None:
         look_after = 0.0
     soon = writer.now + timedelta(seconds=look_after)
     uids = {"study_uid": evidence.study_uid, "series_uid": evidence.series_uid}
@@ -87,24 +86,16 @@ def _arrive(
     writer: Writer, table: type[Series] | type[Study], case_id: str, uids: dict[str, str],
     more: dict[str, object], rules: dict[str, object],
 ) -> None:  # fmt: skip
-    dialect = postgresql if writer.connection.dialect.name == "postgresql" else sqlite
     key = "series_uid" if table is Series else "study_uid"
-    before = writer.connection.execute(
-        select(table.id, table.state).where(table.case_id == case_id, getattr(table, key) == uids[key])
-    ).one_or_none()
+    held = {"case": case_id, "uid": uids[key]}
+    before = writer.connection.execute(statements.standing(table), held).one_or_none()
     if before is not None and before.state != Whole.WAITING:
         writer.audit(f"{key[:-4]}:{before.id}", f"{key[:-4]}:late", was=before.state)
     clock = {"last_at": writer.now, "reason": ARRIVED, "forced_at": None, "declared_at": None}
     row = {"id": new_id(), "case_id": case_id, **uids, **more, **rules, **clock, "instances": 1,
            "state": Whole.WAITING, "created_at": writer.now}  # fmt: skip
-    writer.connection.execute(
-        dialect.insert(table)
-        .values(row)
-        .on_conflict_do_update(
-            index_elements=["case_id", key],
-            set_={**clock, **rules, "instances": table.instances + 1, "state": Whole.WAITING},
-        )
-    )
+    changed = (*clock, *rules, "state")
+    writer.connection.execute(statements.arrival(writer.connection.dialect.name, table, changed), row)
 
 
 def due(store: Store, table: type[Series] | type[Study], limit: int = 100) -> list[Open]:

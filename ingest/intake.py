@@ -31,6 +31,7 @@ from models.card import ModelCard
 
 log = get("ingest")
 HALF_SECONDS = 3600  # older than any unpacking that is still at work
+SEALERS = 2  # hashing and sealing let go of the interpreter
 SIDECAR_BYTES = 65_536  #: a handful of keys
 
 
@@ -171,7 +172,7 @@ class Intake:
         One is sealed while the next is read: that is another process's work.
         """
         reads: list[tuple[Read, Future[str] | None]] = []
-        with self.archive.batch() as batch, ThreadPoolExecutor(1, "archive") as beside:
+        with self.archive.batch() as batch, ThreadPoolExecutor(SEALERS, "archive") as beside:
             for file in claimed:
                 read = self._if_there(file, lambda file=file: self._read(file))  # type: ignore[misc]
                 if read is not None:
