@@ -284,9 +284,12 @@ def _files_add_up(world: World) -> None:
     assert unsettled == [], "files are ready though every job of theirs is concluded"
     early = world.rows(f"SELECT f.id FROM files f WHERE f.state = 'done' AND {unfinished}")
     assert early == [], "files are done though a job of theirs is not"
-    pending = {row.id for row in world.rows("SELECT id FROM files WHERE state = 'pending'")}
-    work = {p.name.partition(".")[0] for p in (world.home / "work").iterdir()}
-    assert work <= pending, "the work area holds files that are concluded"
+
+    def tidied() -> bool:  # a work file goes just after the commit that concludes it
+        pending = {row.id for row in world.rows("SELECT id FROM files WHERE state = 'pending'")}
+        return {p.name.partition(".")[0] for p in (world.home / "work").iterdir()} <= pending
+
+    world.until(tidied, 20, "rid of the work files that are concluded")
     temporary = [str(p) for p in world.home.rglob(".*.tmp")]
     assert temporary == [], "half-written files were left"
 
