@@ -17,9 +17,9 @@ from html import unescape
 from db.errors import Rejected
 from db.records import ICD10CM, LOINC, SNOMED, Evidence, Kind
 from ingest import values
-from ingest.plaintext import clean
+from ingest.plaintext import CONTROLS, clean
 from ingest.readers import note
-from ingest.whose import CONTROLS, whose
+from ingest.whose import whose
 from models.features import dictionary
 from models.payloads import Note, Payload, Table, Value, Variants
 

@@ -1,4 +1,4 @@
-"""Bytes as text for the readers of structured files: UTF-8, or UTF-16/32 by its mark; nothing is guessed."""
+"""Bytes as text for the readers: UTF-8, or UTF-16/32 by its mark; nothing is guessed."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ _BOMS = (  # UTF-32 before UTF-16, whose little-endian mark it begins with
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+
+#: the control characters that are no layout become spaces: one for one, so that offsets hold
+CONTROLS = {code: " " for code in (*range(0x20), 0x7F) if chr(code) not in "\t\n\r\f"}
 
 
 def loaded(path: Path, limit: int) -> bytes:
@@ -37,21 +40,26 @@ def bounded(data: bytes, limit: int) -> bytes:
     return data
 
 
+def mark(data: bytes) -> tuple[bytes, str]:
+    """The byte order mark that the text begins with, and its encoding; none is UTF-8."""
+    return next(((bom, name) for bom, name in _BOMS if data.startswith(bom)), (b"", "utf-8"))
+
+
 def decoded(data: bytes) -> str:
     """The text, without its mark. Raises Rejected (`binary`, `undecodable-text`)."""
-    bom, encoding = next(((bom, name) for bom, name in _BOMS if data.startswith(bom)), (b"", "utf-8"))
+    bom, encoding = mark(data)
     try:
         text = data[len(bom) :].decode(encoding)
     except UnicodeDecodeError as error:
         if b"\0" in data and not bom:
-            raise _binary() from None
+            raise binary() from None
         raise Rejected(
             "undecodable-text",
             f"the text is not {encoding.upper()} at byte {error.start + len(bom)}",
             "Export it as UTF-8; wetread never guesses a code page, because it would change words.",
         ) from None
     if "\0" in text:
-        raise _binary()
+        raise binary()
     return text
 
 
@@ -79,7 +87,13 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _binary() -> Rejected:
+def brief(text: str) -> str:
+    """A name or number as it is kept: without control characters and outer blanks, at most 256 characters."""
+    return clean(text).translate(CONTROLS).strip()[:256]
+
+
+def binary() -> Rejected:
+    """The refusal of what is no text."""
     return Rejected("binary", "the file is named like a text but holds binary data", "Check the export.")
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from db.errors import Rejected
 from db.records import Identity
+from ingest.plaintext import brief
 
 SIDECAR_BYTES = 1_000_000
 NOTE_TYPES = frozenset(
@@ -40,8 +41,6 @@ KEYS = {
     "date": "ignored",
 }
 _PART = re.compile(r"(patient|encounter)[=-](.{1,64})", re.IGNORECASE)
-# the control characters that are no layout become spaces: one for one, so that offsets hold
-CONTROLS = {code: " " for code in (*range(0x20), 0x7F) if chr(code) not in "\t\n\r\f"}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -119,7 +118,7 @@ def _sidecar(data: bytes | None) -> dict[str, str]:
             continue
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise bad
-        put(found, key, str(value).translate(CONTROLS).strip()[:256])
+        put(found, key, brief(str(value)))
     return found
 
 

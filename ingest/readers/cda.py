@@ -12,8 +12,7 @@ from db.errors import Rejected
 from db.records import Evidence, Kind
 from ingest import coded
 from ingest.coded import Record, moment
-from ingest.plaintext import bounded, clean, last, loaded
-from ingest.whose import CONTROLS
+from ingest.plaintext import bounded, brief, last, loaded
 from models.payloads import Payload
 
 SUFFIXES = frozenset((".xml", ".ccda", ".cda"))
@@ -208,8 +207,7 @@ def _own(record: Record, root: ET.Element) -> None:
         owner = {"number": number, "issuer": issuer, "name": "^".join(words), "birth_date": record.birth}
     owner["encounter"] = _identifier(root, "componentOf", "encompassingEncounter", "id")
     owner["accession"] = _identifier(root, "inFulfillmentOf", "order", "id")
-    plain = {key: clean(value).translate(CONTROLS).strip()[:256] for key, value in owner.items()}
-    record.owner = {key: value for key, value in plain.items() if value}
+    record.owner = {key: said for key, value in owner.items() if (said := brief(value))}
     own = _first(root, "id")
     if own.get("root"):
         # documents whose maker gives each the same id still differ in their patient

@@ -11,8 +11,7 @@ from db.errors import Rejected
 from db.records import Evidence, Kind
 from ingest import coded
 from ingest.coded import Record, moment
-from ingest.plaintext import bounded, clean, decoded, json_document, last, loaded
-from ingest.whose import CONTROLS
+from ingest.plaintext import bounded, brief, decoded, json_document, last, loaded
 from models.payloads import Payload
 
 SUFFIXES = frozenset((".json", ".ndjson", ".fhir"))
@@ -155,10 +154,10 @@ def _own(record: Record, named: Sequence[tuple[tuple[str, ...], Resource]]) -> N
     if patients:
         _patient(record, patients[0][1])
     elif others:
-        record.owner["number"] = _plain(others.pop())
+        record.owner["number"] = brief(others.pop())
     visits = _visits(resources)
     if len(visits) == 1:
-        record.owner["encounter"] = _plain(visits.pop())
+        record.owner["encounter"] = brief(visits.pop())
     accessions = {
         _text(one.get("value"))
         for found in resources
@@ -166,7 +165,7 @@ def _own(record: Record, named: Sequence[tuple[tuple[str, ...], Resource]]) -> N
         if "ACSN" in _types(one)
     } - {""}
     if len(accessions) == 1:
-        record.owner["accession"] = _plain(accessions.pop())
+        record.owner["accession"] = brief(accessions.pop())
     record.owner = {key: value for key, value in record.owner.items() if value}
 
 
@@ -181,11 +180,11 @@ def _patient(record: Record, found: Resource) -> None:
     record.birth = birth.replace("-", "") if re.fullmatch(r"\d{4}-\d\d-\d\d", birth) else ""
     record.sex = gender if (gender := _text(found.get("gender"))) in ("male", "female") else ""
     record.owner |= {
-        "number": _plain(_patient_number(found)),
-        "issuer": _plain(
+        "number": brief(_patient_number(found)),
+        "issuer": brief(
             _text(identifier.get("system")) or _text(_dict(identifier, "assigner").get("display"))
         ),
-        "name": _plain("^".join((_text(name.get("family")), *given)).strip("^") or _text(name.get("text"))),
+        "name": brief("^".join((_text(name.get("family")), *given)).strip("^") or _text(name.get("text"))),
         "birth_date": record.birth,
     }
 
@@ -381,10 +380,6 @@ _HEARD = {
 
 def _text(found: object) -> str:
     return found if isinstance(found, str) else ""
-
-
-def _plain(found: str) -> str:
-    return clean(found).translate(CONTROLS).strip()[:256]
 
 
 def _dict(found: Resource, name: str) -> Resource:

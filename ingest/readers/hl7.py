@@ -16,8 +16,7 @@ from db.records import Evidence, Kind
 from ingest import coded
 from ingest.coded import Record, moment
 from ingest.foreign import foreign
-from ingest.plaintext import bounded, clean, decoded, loaded
-from ingest.whose import CONTROLS
+from ingest.plaintext import CONTROLS, bounded, brief, decoded, loaded
 from models.payloads import Payload
 
 SUFFIXES = frozenset((".hl7",))
@@ -222,11 +221,7 @@ def _own(record: Record, segments: Sequence[_Segment]) -> None:
     visits = {segment.part(19) for segment in segments if segment.name == "PV1"} - {""}
     if len(visits) == 1:
         record.owner["encounter"] = visits.pop()
-    record.owner = {
-        key: found
-        for key, value in record.owner.items()
-        if (found := clean(value).translate(CONTROLS).strip()[:256])
-    }
+    record.owner = {key: said for key, value in record.owner.items() if (said := brief(value))}
 
 
 def _number(person: _Segment) -> tuple[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import re
 import unicodedata
@@ -12,24 +11,18 @@ from pathlib import Path
 from db.errors import Rejected
 from db.records import Evidence, Kind
 from ingest.foreign import foreign as foreign  # noqa: PLC0414 - offered to callers here too
-from ingest.whose import CONTROLS, KEYS, plain, put, whose
+from ingest.plaintext import CONTROLS, binary, decoded, mark
+from ingest.whose import KEYS, plain, put, whose
 from models.payloads import Note
 
 SUFFIXES = frozenset((".txt", ".text", ".note", ".md"))
 MAX_BYTES = 1_000_000  #: a note is pages, not megabytes: the longest discharge summaries have some 100 kB
 _HEADER_LINE = re.compile(r"[ \t]*([A-Za-z][A-Za-z _-]{0,30}?)[ \t]*:[ \t]*(.{0,256})")
-_BOMS = (  # UTF-32 before UTF-16, whose little-endian mark it begins with
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
 
 
 def claims(head: bytes, suffix: str) -> bool:
     """Whether a file so named and so begun is a plain-text note."""
-    return suffix in SUFFIXES and foreign(head, "") is None and (_bom(head)[0] != b"" or b"\0" not in head)
+    return suffix in SUFFIXES and foreign(head, "") is None and (mark(head)[0] != b"" or b"\0" not in head)
 
 
 def whole(path: Path) -> str | None:
@@ -92,38 +85,20 @@ def content(body: str) -> str:
     return hashlib.sha256(lines.strip("\n\ufeff").encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _bom(data: bytes) -> tuple[bytes, str]:
-    return next(((bom, name) for bom, name in _BOMS if data.startswith(bom)), (b"", "utf-8"))
-
-
 def _decode(data: bytes, max_bytes: int) -> tuple[str, str]:
     """The text and its encoding; an 8-bit code page is never guessed."""
     if len(data) > max_bytes:
         raise Rejected(
             "too-large", f"the note has more than {max_bytes} bytes", "Split it, or check the file."
         )
-    bom, encoding = _bom(data)
-    try:
-        text = data[len(bom) :].decode(encoding)
-    except UnicodeDecodeError as error:
-        if b"\0" in data and not bom:
-            raise _binary() from None
-        raise Rejected(
-            "undecodable-text",
-            f"the text is not {encoding.upper()} at byte {error.start + len(bom)}",
-            "Export it as UTF-8; wetread never guesses a code page, because it would change words.",
-        ) from None
+    text = decoded(data)
     controls = len(text) - len(text.translate(dict.fromkeys(CONTROLS)))
-    if "\0" in text or controls * 20 > len(text):
-        raise _binary()
+    if controls * 20 > len(text):
+        raise binary()
     text = text.translate(CONTROLS)
     if not text.strip("\ufeff \t\r\n\f"):
         raise Rejected("empty", "the note has no text", "Check the export.")
-    return text, encoding
-
-
-def _binary() -> Rejected:
-    return Rejected("binary", "the file is named like a text but holds binary data", "Check the export.")
+    return text, mark(data)[1]
 
 
 def _header(text: str) -> tuple[dict[str, str], str]:

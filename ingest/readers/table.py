@@ -18,8 +18,8 @@ from db.errors import Rejected
 from db.records import Evidence, Kind
 from ingest import values
 from ingest.foreign import foreign
-from ingest.plaintext import bounded, clean, decoded, json_document, last, loaded
-from ingest.whose import CONTROLS, KEYS, plain, put, whose
+from ingest.plaintext import bounded, brief, decoded, json_document, last, loaded
+from ingest.whose import KEYS, plain, put, whose
 from models.payloads import Expression, Payload, Table, Value, Variants
 
 SUFFIXES = frozenset((".csv", ".tsv", ".json"))
@@ -253,7 +253,7 @@ def _row(number: int, cells: Iterator[tuple[str, object]] | Sequence[tuple[str, 
     for name, cell in cells:
         if key := _owner_key(name):
             if key != "ignored" and not values.unknown(cell) and isinstance(cell, str | int | float):
-                put(owner, key, clean(str(cell)).translate(CONTROLS).strip()[:256])
+                put(owner, key, brief(str(cell)))
         elif found.setdefault(name, cell) != cell and values.column(name):
             raise _twice(number, name)
         elif decimal_comma and isinstance(cell, str):

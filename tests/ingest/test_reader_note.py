@@ -229,3 +229,11 @@ def test_an_empty_file_is_not_whole(tmp_path: Path) -> None:
     assert note.whole(path) is not None
     path.write_text("Clear.")
     assert note.whole(path) is None
+
+
+def test_half_a_surrogate_pair_in_a_sidecar_is_no_part_of_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "n.txt"
+    path.write_text("Fever.")
+    found = note.read(path, sidecar=b'{"patient_id": "1", "patient_name": "A\\ud800B"}')
+    assert found.identity is not None
+    assert found.identity.name == "A?B"
