@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,8 @@ def table(measured: Mapping[str, Any]) -> str:
 
 
 def write(out: Path, served: ModelCard, measured: Mapping[str, Any], dataset: str) -> ModelCard:
-    """Writes out/card.toml: the served card with the new figures, notes and weights' SHA-256s."""
+    """Writes metrics.json and card.toml: the served card with the new figures, notes and weights' SHA-256s."""
+    (out / "metrics.json").write_text(json.dumps(measured, indent=2) + "\n", "utf-8")
     card = served.model_dump(mode="json", exclude={"weights", "folder"})
     digest = package.sha256(out / WEIGHTS[0])[:8]
     card |= {
