@@ -36,7 +36,7 @@ def table(measured: Mapping[str, Any]) -> str:
 
 
 def write(out: Path, served: ModelCard, measured: Mapping[str, Any], dataset: str) -> ModelCard:
-    """Writes metrics.json and card.toml: the served card with the new figures, notes and weights' SHA-256s."""
+    """Writes metrics.json and card.toml: the served card with new figures, notes and weights' SHA-256s."""
     (out / "metrics.json").write_text(json.dumps(measured, indent=2) + "\n", "utf-8")
     card = served.model_dump(mode="json", exclude={"weights", "folder"})
     digest = package.sha256(out / WEIGHTS[0])[:8]
