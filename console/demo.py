@@ -84,11 +84,15 @@ def _show(settings: Settings, answer: Callable[[str], None]) -> None:
 
 
 def _by_case(found: Sequence[Result]) -> dict[str, list[Result]]:
-    """Results by case: read ones first, in the order of their models, each model's in its own order."""
+    """Results by case, those of many models first; within, by model, each model's in its own order."""
     cases: dict[str, list[Result]] = {}
     for result in sorted(found, key=lambda r: (r["model"], r["result_id"].split("-")[0], _place(r))):
         cases.setdefault(result["case_id"], []).append(result)
-    return dict(sorted(cases.items(), key=lambda c: (c[1][0]["model"] == "none", c[1][0]["model"], c[0])))
+    return dict(sorted(cases.items(), key=lambda c: (c[1][0]["model"] == "none", -_models(c[1]), c[0])))
+
+
+def _models(results: Sequence[Result]) -> int:
+    return len({result["model"] for result in results})
 
 
 def _place(result: Result) -> int:
