@@ -12,11 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, timezone
 from functools import cache
-from html import unescape
 
 from db.errors import Rejected
 from db.records import ICD10CM, LOINC, SNOMED, Evidence, Kind
-from ingest import values
+from ingest import markup, values
 from ingest.plaintext import CONTROLS, clean
 from ingest.readers import note
 from ingest.whose import whose
@@ -176,7 +175,7 @@ class Record:
         except (binascii.Error, LookupError, UnicodeError, ValueError):
             text = ""
         if "html" in kind or "xml" in kind:
-            text = stripped(text)
+            text = markup.stripped(text)
         if not text.strip() or not ("text" in kind or "html" in kind) or "rtf" in kind or "\0" in text:
             self.unread += 1
             return
@@ -288,45 +287,3 @@ def payload(record: Record, kind: Kind) -> Payload:
 def sameness(*parts: str) -> str:
     """What copies of one message or document share: the SHA-256 of its identifier, which may name people."""
     return hashlib.sha256("|".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def stripped(markup: str) -> str:
-    """The words of an (X)HTML narrative in their lines; a cell is set apart from the next.
-
-    By hand, because html.parser takes minutes for 20,000 tags that never end.
-    """
-    first, *pieces = markup[: 4 * TEXT_MAX].split("<")
-    parts = [_blanks(first)]
-    inside = ""  # what is passed over: a comment, a script, a style sheet
-    for piece in pieces:
-        closing = "-->" if inside == "!--" or (not inside and piece.startswith("!--")) else ">"
-        tag, end, text = piece.partition(closing)
-        name = re.split(r"[\s/]", tag.lstrip("/"), maxsplit=1)[0].lower()
-        if closing == "-->":
-            inside = "" if end else "!--"
-        elif inside:
-            inside = "" if name == inside and tag.startswith("/") else inside
-        elif not end or not re.match(r"[A-Za-z/!?]", tag):
-            parts.append(_blanks("<" + piece))
-            continue
-        elif name in _SILENT and not tag.startswith("/") and not tag.endswith("/"):
-            inside = name
-        if not inside:
-            cell = name in ("td", "th") and not tag.startswith("/")
-            parts += ("\n" if name in _BLOCKS else "\t" if cell else "", _blanks(text))
-    return tidied("".join(parts))
-
-
-_BLOCKS = frozenset(("p", "div", "br", "tr", "li", "h1", "h2", "h3", "h4", "h5", "h6", "table", "ul", "ol"))
-_SILENT = frozenset(("script", "style", "head"))
-
-
-def _blanks(text: str) -> str:
-    """Text of mark-up, where any white space is a blank; entities resolved."""
-    return re.sub(r"\s+", " ", unescape(text))
-
-
-def tidied(text: str) -> str:
-    """Without blanks at the edges of lines, and without runs of blank lines."""
-    lines = (re.sub(r" +", " ", line).strip(" \t") for line in text.split("\n"))
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")

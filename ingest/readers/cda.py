@@ -10,7 +10,7 @@ from typing import Any
 
 from db.errors import Rejected
 from db.records import Evidence, Kind
-from ingest import coded
+from ingest import coded, markup
 from ingest.coded import Record, moment
 from ingest.plaintext import bounded, brief, last, loaded
 from models.payloads import Payload
@@ -167,7 +167,7 @@ def _words(element: ET.Element) -> str:
         parts.append("\n" if name in _CLOSED else "")
 
     walk(element)
-    return coded.tidied("".join(parts))
+    return markup.tidied("".join(parts))
 
 
 # ── the document ──────────────────────────────────────────────────────────────────────────────────

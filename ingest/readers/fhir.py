@@ -9,7 +9,7 @@ from typing import Any
 
 from db.errors import Rejected
 from db.records import Evidence, Kind
-from ingest import coded
+from ingest import coded, markup
 from ingest.coded import Record, moment
 from ingest.plaintext import bounded, brief, decoded, json_document, last, loaded
 from models.payloads import Payload
@@ -329,7 +329,7 @@ def _report(record: Record, found: Resource, named: Mapping[str, Resource]) -> N
     record.say(_text(found.get("conclusion")))
     if len(record.texts) == before and not found.get("presentedForm"):
         narrative = _dict(found, "text")
-        record.say(coded.stripped(_text(narrative.get("div"))))
+        record.say(markup.stripped(_text(narrative.get("div"))))
     if len(record.texts) > before:
         _kind_of(record, _dict(found, "code"))
 
@@ -345,7 +345,7 @@ def _composition(record: Record, found: Resource, named: Mapping[str, Resource])
 def _sections(found: Resource, depth: int) -> Iterator[str]:
     """Each section's title and words, those within after it."""
     for section in _all(found, "section") if depth < 8 else ():
-        words = coded.stripped(_text(_dict(section, "text").get("div")))
+        words = markup.stripped(_text(_dict(section, "text").get("div")))
         if words:
             yield f"{_text(section.get('title'))}\n{words}".strip()
         yield from _sections(section, depth + 1)

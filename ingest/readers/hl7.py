@@ -1,14 +1,9 @@
-r"""HL7 v2 messages: results, documents, orders and admissions; values, genotypes and texts.
-
-Fields are split by hand: the `hl7` package takes five seconds for a megabyte, drops what follows a lone
-backslash, and writes fields that it cannot unescape to the log, where no patient's words may be.
-"""
+"""HL7 v2 messages: results, documents, orders and admissions; values, genotypes and texts."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from db.errors import Rejected
@@ -16,19 +11,14 @@ from db.records import Evidence, Kind
 from ingest import coded
 from ingest.coded import Record, moment
 from ingest.foreign import foreign
-from ingest.plaintext import CONTROLS, bounded, brief, decoded, loaded
+from ingest.plaintext import bounded, brief, loaded
+from ingest.segments import ADVICE, FRAME, Segment, segmented
 from models.payloads import Payload
 
 SUFFIXES = frozenset((".hl7",))
 MAX_BYTES = 32 * 2**20
-SEGMENTS = 100_000
-LINES = 1_000_000
-REPEATS = 10_000
 _START = re.compile(rb"\s*(MSH|FHS|BHS)([^\w\s])[^\w\s]{2,5}\2")
-_SEGMENT = re.compile(r"[A-Z][A-Z0-9]{2}(?=[^\w\s]|\s*$)")
-_FRAME = b" \t\r\n\x0b\x1c"
 _BATCH = frozenset(("FHS", "BHS", "BTS", "FTS"))
-_ADVICE = "Export it as one HL7 v2 message, with MSH first."
 _VOID = frozenset("DWXNIO")  # HL7 table 0085: deleted, wrong, no result, pending, order alone
 _CANCELLED = frozenset(("CA", "DC", "OC", "OD", "CR", "DR", "DE", "UA"))  # table 0119
 _TEXTS = frozenset(("TX", "FT"))
@@ -37,55 +27,11 @@ _NOTE_TYPES = {
     "CN": "consult", "DI": "radiology", "DS": "discharge", "ED": "emergency", "HP": "history-and-physical",
     "OP": "operative", "PN": "procedure", "PR": "progress", "SP": "pathology", "CD": "echo",
 }  # fmt: skip  # of table 0270
-# sections 2.7 and 2.7.5: formatting is layout, highlighting and code pages are let be
-_ESCAPE = re.compile(
-    r"\\(F|S|T|R|E|P|H|N|\.br|\.sp[+]?\d{0,3}|\.[a-z]{2}[+-]?\d{0,3}|X(?:[0-9A-Fa-f]{2}){1,40})\\"
-)
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class _Segment:
-    """One segment's fields; numbers are those of the standard. Holds a patient's words, hence no repr."""
-
-    fields: Sequence[str]
-    marks: str  #: field, component, repetition, escape, subcomponent
-
-    @property
-    def name(self) -> str:
-        return self.fields[0][:3]
-
-    def raw(self, number: int) -> str:
-        """A field as it stands, "" when absent."""
-        number -= self.name == "MSH"
-        return self.fields[number] if number < len(self.fields) else ""
-
-    def repeats(self, number: int) -> list[str]:
-        """The repetitions of a field, as they stand."""
-        return self.raw(number).split(self.marks[2])
-
-    def part(self, number: int, component: int = 1, of: str | None = None) -> str:
-        """A component's first subcomponent, unescaped; of a field's first repetition, or of `of`."""
-        parts = (self.repeats(number)[0] if of is None else of).split(self.marks[1])
-        found = parts[component - 1] if component <= len(parts) else ""
-        return self.plain(found.split(self.marks[4])[0])
-
-    def plain(self, text: str) -> str:
-        """Without escapes; `""` is the standard's way to say that there is nothing."""
-        text = "" if text.strip() == '""' else text
-        return _ESCAPE.sub(self._meant, text) if "\\" in text else text
-
-    def _meant(self, match: re.Match[str]) -> str:
-        word = match[1]
-        if word in ("F", "S", "R", "E", "T"):
-            return self.marks["FSRET".index(word)]
-        if word.startswith("X"):
-            return bytes.fromhex(word[1:]).decode("utf-8", "replace").translate(CONTROLS)
-        return "\n" if word[:3] in (".br", ".sp", ".ce") else "#" if word == "P" else ""
 
 
 def claims(head: bytes, suffix: str) -> bool:
     """Whether a file so begun is an HL7 v2 message or batch, framed or not; or whether text is so named."""
-    if _START.match(head.removeprefix(b"\xef\xbb\xbf").lstrip(_FRAME)):
+    if _START.match(head.removeprefix(b"\xef\xbb\xbf").lstrip(FRAME)):
         return True
     return suffix in SUFFIXES and b"\0" not in head and foreign(head, "") is None
 
@@ -94,9 +40,11 @@ def whole(path: Path) -> str | None:
     """None when a framed message has its end; one without a frame has no declared end."""
     with path.open("rb") as file:
         start = file.read(1)
+        file.seek(max(0, file.seek(0, 2) - 8))
+        end = file.read().rstrip(b"\r\n")
     if not start:
         return "the file is empty so far"
-    if start == b"\x0b" and not path.read_bytes()[-8:].rstrip(b"\r\n").endswith(b"\x1c"):
+    if start == b"\x0b" and not end.endswith(b"\x1c"):
         return "the message has not reached the end of its frame"
     return None
 
@@ -123,14 +71,11 @@ def payload(data: bytes, kind: Kind) -> Payload:
     return coded.payload(_record(bounded(data, MAX_BYTES)), kind)
 
 
-# ── segments ──────────────────────────────────────────────────────────────────────────────────────
-
-
 def _record(data: bytes) -> Record:
-    segments = [s for s in _segments(_text(data)) if s.name not in _BATCH]
+    segments = [segment for segment in segmented(data) if segment.name not in _BATCH]
     header = segments[0] if segments else None
     if header is None or header.name != "MSH":
-        raise Rejected("malformed", "the first segment should be MSH", _ADVICE)
+        raise Rejected("malformed", "the first segment should be MSH", ADVICE)
     if sum(segment.name == "MSH" for segment in segments) > 1:
         raise Rejected("several-messages", "the file holds more than one message", "Send a file for each.")
     message = f"{header.part(9)}^{header.part(9, 2)}"
@@ -148,60 +93,10 @@ def _record(data: bytes) -> Record:
     return record
 
 
-def _text(data: bytes) -> str:
-    """The message's text without frame, in UTF-8 or in the ISO 8859 part that MSH-18 names."""
-    data = data.removeprefix(b"\xef\xbb\xbf").strip(_FRAME)
-    header = re.split(rb"[\r\n]", data[:4096], maxsplit=1)[0]
-    sets = header.split(header[3:4] or b"|")  # MSH-18 is the one at 17: MSH-1 is the separator itself
-    named = re.match(rb"8859/(\d{1,2})\b", sets[17]) if len(sets) > 17 else None
-    try:
-        return decoded(data)
-    except Rejected as why:
-        if not named or why.code != "undecodable-text":
-            raise
-    try:
-        return data.decode(f"iso8859-{int(named[1])}")
-    except (LookupError, UnicodeError):
-        raise Rejected(
-            "undecodable-text", "the text is neither UTF-8 nor in the character set that MSH-18 names",
-            "Export it as UTF-8.",
-        ) from None  # fmt: skip
-
-
-def _segments(text: str) -> Iterator[_Segment]:
-    """The segments; a line that begins none goes on with the one before. Raises Rejected."""
-    if text.count("\r") + text.count("\n") > 2 * LINES:
-        raise Rejected("too-large", f"it has more than {LINES} lines", "Split it.")
-    lines: list[list[str]] = []
-    for line in re.split(r"\r\n?|\n", text):
-        if _SEGMENT.match(line):
-            lines.append([line.strip(" \x0b\x1c")])
-        elif lines and line.strip(_FRAME.decode()):
-            lines[-1].append(line)
-        if len(lines) > SEGMENTS:
-            raise Rejected("too-large", f"it holds more than {SEGMENTS} segments", "Split it.")
-    marks = "|^~\\&"
-    for line in map("\n".join, lines):
-        if line[:3] in ("MSH", "FHS", "BHS"):
-            marks = _marks(line)
-        if line.count(marks[2]) > REPEATS:
-            raise Rejected("too-large", f"a segment has more than {REPEATS} repetitions", "Split it.")
-        yield _Segment(fields=line.split(marks[0]), marks=marks)
-
-
-def _marks(line: str) -> str:
-    """Field separator and encoding characters of a header segment, in the order of `_Segment.marks`."""
-    separator = line[3:4]
-    found = separator + line[4:].partition(separator or "|")[0][:4]
-    if not separator or len(set(found)) < len(found) or len(found) < 4:
-        raise Rejected("malformed", "MSH names no encoding characters such as ^~\\&", _ADVICE)
-    return found.ljust(5, "\0")
-
-
 # ── whose ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _own(record: Record, segments: Sequence[_Segment]) -> None:
+def _own(record: Record, segments: Sequence[Segment]) -> None:
     """Patient and visit. Raises Rejected `several-patients`."""
     people = [segment for segment in segments if segment.name == "PID"]
     numbers = {_number(segment)[0] for segment in people}
@@ -224,7 +119,7 @@ def _own(record: Record, segments: Sequence[_Segment]) -> None:
     record.owner = {key: said for key, value in record.owner.items() if (said := brief(value))}
 
 
-def _number(person: _Segment) -> tuple[str, str]:
+def _number(person: Segment) -> tuple[str, str]:
     """(number, issuer) of PID-3: the medical record's, else the first; else PID-2's."""
     known = [one for n in (3, 2) for one in person.repeats(n) if person.part(n, 1, of=one)]
     best = next((one for one in known if person.part(3, 5, of=one) == "MR"), known[0] if known else "")
@@ -234,7 +129,7 @@ def _number(person: _Segment) -> tuple[str, str]:
 # ── what it says ──────────────────────────────────────────────────────────────────────────────────
 
 
-def _hear(record: Record, segments: Sequence[_Segment], *, st_is_text: bool) -> None:
+def _hear(record: Record, segments: Sequence[Segment], *, st_is_text: bool) -> None:
     """Results, diagnoses, orders of medication, and the lines of documents."""
     lines: list[tuple[str, str]] = []  # (title, line) of the document that is being read
     genes: dict[str, str] = {}
@@ -258,7 +153,7 @@ def _hear(record: Record, segments: Sequence[_Segment], *, st_is_text: bool) -> 
     _say(record, lines)
 
 
-def _observation(record: Record, segment: _Segment, when: str, *, st_is_text: bool) -> list[tuple[str, str]]:
+def _observation(record: Record, segment: Segment, when: str, *, st_is_text: bool) -> list[tuple[str, str]]:
     """Keeps a value; returns the lines of a text with their title."""
     kind, codes = segment.part(2).strip(), _codes(segment, 3)
     title = segment.part(3, 2)
@@ -272,7 +167,7 @@ def _observation(record: Record, segment: _Segment, when: str, *, st_is_text: bo
     return []
 
 
-def _cells(segment: _Segment, kind: str, found: Sequence[str]) -> list[object]:
+def _cells(segment: Segment, kind: str, found: Sequence[str]) -> list[object]:
     """The value, in the spellings that it has; nothing that can be a value for several of them."""
     if len(found) > 1 and kind not in _CODED:
         return ["several"]
@@ -284,7 +179,7 @@ def _cells(segment: _Segment, kind: str, found: Sequence[str]) -> list[object]:
     return [segment.part(5)]
 
 
-def _embedded(record: Record, segment: _Segment, found: Sequence[str]) -> None:
+def _embedded(record: Record, segment: Segment, found: Sequence[str]) -> None:
     """ED: source, type, subtype, encoding, data."""
     for one in found:
         media = "/".join(segment.part(5, n, of=one).lower().strip() for n in (2, 3))
@@ -297,7 +192,7 @@ def _embedded(record: Record, segment: _Segment, found: Sequence[str]) -> None:
             record.unread += bool(segment.part(5, 5, of=one))
 
 
-def _genotype(record: Record, segment: _Segment, genes: dict[str, str]) -> None:
+def _genotype(record: Record, segment: Segment, genes: dict[str, str]) -> None:
     """The gene studied and then its diplotype, under one sub-identifier (OBX-4)."""
     codes, group = _codes(segment, 3), segment.part(4)
     spelled = [word for n in (2, 1, 9) if (word := segment.part(5, n))]
@@ -308,7 +203,7 @@ def _genotype(record: Record, segment: _Segment, genes: dict[str, str]) -> None:
             record.diplotype(genes[group], word.removeprefix(genes[group]).strip())
 
 
-def _codes(segment: _Segment, number: int, system: str = "") -> list[str]:
+def _codes(segment: Segment, number: int, system: str = "") -> list[str]:
     """A coded field's identifier and alternate as `system|code`."""
     pairs = ((segment.part(number, n), segment.part(number, n + 2) or system) for n in (1, 4))
     return [f"{coded.SYSTEMS.get(name.strip().upper(), name)}|{code.strip()}" for code, name in pairs if code]

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from db.errors import Rejected
 from db.records import Evidence, Kind
-from ingest.coded import age, moment, stripped
+from ingest.coded import age, moment
+from ingest.markup import stripped
 from ingest.readers import fhir
 from models.payloads import Note, Table, Variants
 
