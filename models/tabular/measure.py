@@ -221,7 +221,7 @@ def curves(recipe: Recipe, data: Path, folds: int | None = None) -> dict[str, An
     return {
         "y": loaded.labels,
         "p": table if several else table[:, 1],
-        "classes": [one.meaning for one in recipe.classes],
+        "classes": [one.meaning for one in recipe.classes] if several else ("no", "yes"),
         "threshold": served.threshold,
         "answered": answered & (table.max(1) >= served.threshold) if several else answered,
         "groups": subgroups(loaded),

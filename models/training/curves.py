@@ -103,7 +103,7 @@ def _classes(found: Mapping[str, Any]) -> list[str]:
             _titled("ROC", _unit_square(roc, "false positive rate", "recall")),
             _titled("Precision and recall", _unit_square(recall, "recall", "precision")),
             _titled("Reliability", reliability(truth, table)),
-            _titled("Confusion", confusion(truth, guess, names)),
+            _titled("Confusion (rows: truth)", confusion(truth, guess, names)),
         )
     ]  # fmt: skip
 
@@ -139,10 +139,13 @@ def confusion(truth: NDArray[np.int64], guess: NDArray[np.int64], names: list[st
     table = np.zeros((len(names), len(names)))
     np.add.at(table, (truth, guess), 1)
     small = len(names) <= 8
-    columns = names if len(names) <= 3 else [str(i + 1) for i in range(len(names))]
-    rows = names if len(names) <= 3 else [f"{n[:18]} ({i + 1})" for i, n in enumerate(names)]
+    brief = len(names) <= 3 and max(len(name) for name in names) <= 10
+    columns = names if brief else [str(i + 1) for i in range(len(names))]
+    rows = (
+        names if brief else [f"{n if len(n) <= 15 else n[:14] + '…'} ({i + 1})" for i, n in enumerate(names)]
+    )
     shown = table if small else np.where(table > 0, table, np.nan)
-    return drawing.heat(shown, rows=rows, columns=columns, x_label="answer", y_label="truth", written=small)
+    return drawing.heat(shown, rows=rows, columns=columns, x_label="answer", written=small)
 
 
 def _values(found: Mapping[str, Any]) -> list[str]:

@@ -26,7 +26,8 @@ NOTE = "Research and decision support, not a medical device. A clinician confirm
 STYLE = """<style>
 .beside{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(26rem,100%),1fr));gap:0 2rem}
 h2{border-top:1px solid #8886;padding-top:1.5rem}h4{margin:.6rem 0 0}
-details pre{overflow-x:auto;white-space:pre-wrap;font-size:.9rem}body{max-width:80rem}
+.all td:nth-child(3),.all td:nth-child(5),.own td:nth-child(2),.own td:nth-child(5){white-space:nowrap}
+td{vertical-align:top}details pre{overflow-x:auto;white-space:pre-wrap;font-size:.9rem}body{max-width:80rem}
 </style>"""
 Progress = Callable[[str], None]
 
@@ -50,12 +51,16 @@ def against(figure: Figure, target: Mapping[str, Any]) -> str:
 
 
 def chief(card: ModelCard, target: Mapping[str, Any]) -> list[Figure]:
-    """The figures that stand for the family: the first of each metric that has a target, else the first."""
+    """The figures that stand for the family: the first of each metric with a target or to be shown.
+
+    Without such, the first that others published one beside, else the first of all.
+    """
     firsts: dict[str, Figure] = {}
     for figure in card.figures:
         firsts.setdefault(figure.metric, figure)
-    aimed = [f for f in firsts.values() if against(f, target)]
-    return aimed or list(card.figures[:1])
+    shown = target.get("show", ())
+    aimed = [f for f in firsts.values() if against(f, target) or f.metric in shown]
+    return aimed or [f for f in card.figures if f.published][:1] or list(card.figures[:1])
 
 
 def _interval(figure: Figure) -> str:
@@ -101,7 +106,7 @@ def summary(
         "published",
         "answered",
     ]
-    return drawing.table(head, rows)
+    return f'<div class="all">{drawing.table(head, rows)}</div>'
 
 
 def section(card: ModelCard, aim: Mapping[str, Any], plots: list[str]) -> list[str]:
@@ -111,7 +116,9 @@ def section(card: ModelCard, aim: Mapping[str, Any], plots: list[str]) -> list[s
     parts = [
         f'<h2 id="{escape(card.name)}">{escape(card.title)} <small>{called}</small></h2>',
         drawing.paragraph(card.question),
+        '<div class="own">',
         drawing.table(["figure", "value (95 % interval)", "n", "measured on", "target", "published"], rows),
+        "</div>",
     ]
     parts += plots
     silent = ", ".join(card.abstains) or "never"
