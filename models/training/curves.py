@@ -142,7 +142,7 @@ def confusion(truth: NDArray[np.int64], guess: NDArray[np.int64], names: list[st
     brief = len(names) <= 3 and max(len(name) for name in names) <= 10
     columns = names if brief else [str(i + 1) for i in range(len(names))]
     rows = (
-        names if brief else [f"{n if len(n) <= 15 else n[:14] + '…'} ({i + 1})" for i, n in enumerate(names)]
+        names if brief else [f"{n if len(n) <= 13 else n[:12] + '…'} ({i + 1})" for i, n in enumerate(names)]
     )
     shown = table if small else np.where(table > 0, table, np.nan)
     return drawing.heat(shown, rows=rows, columns=columns, x_label="answer", written=small)

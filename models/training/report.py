@@ -26,7 +26,8 @@ NOTE = "Research and decision support, not a medical device. A clinician confirm
 STYLE = """<style>
 .beside{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(26rem,100%),1fr));gap:0 2rem}
 h2{border-top:1px solid #8886;padding-top:1.5rem}h4{margin:.6rem 0 0}
-.all td:nth-child(3),.all td:nth-child(5),.own td:nth-child(2),.own td:nth-child(5){white-space:nowrap}
+.all table,.own table{font-size:.92em}
+.all td:nth-child(3),.own td:nth-child(2),.own td:nth-child(5){white-space:nowrap}
 td{vertical-align:top}details pre{overflow-x:auto;white-space:pre-wrap;font-size:.9rem}body{max-width:80rem}
 </style>"""
 Progress = Callable[[str], None]
@@ -111,7 +112,18 @@ def summary(
 
 def section(card: ModelCard, aim: Mapping[str, Any], plots: list[str]) -> list[str]:
     """What the page says of one family. plots: of its answers, as `curves.drawn` gives them."""
-    rows = [[f.metric, _interval(f), f.n, f.dataset, against(f, aim), f.published] for f in card.figures]
+    before = [None, *(f.dataset for f in card.figures)]
+    rows = [
+        [
+            f.metric,
+            _interval(f),
+            f.n,
+            f.dataset if f.dataset != b else "as above",
+            against(f, aim),
+            f.published,
+        ]
+        for f, b in zip(card.figures, before, strict=False)
+    ]
     called = escape(f"{card.name} {card.version}")
     parts = [
         f'<h2 id="{escape(card.name)}">{escape(card.title)} <small>{called}</small></h2>',
