@@ -12,17 +12,17 @@ from sqlalchemy import (
     Row,
     Select,
     TextClause,
-    func,
     or_,
     select,
     update,
 )
 
+from db import statements
 from db.ids import new_id
 from db.jobs import Claimed, Input, due_time
 from db.records import JobState
 from db.store import Store, Writer
-from db.tables import WAITING, Evidence, File, Job, JobInput
+from db.tables import WAITING, Job
 
 Waiting = Row[str, str, str, str, str, int, datetime]  #: of _chosen
 
@@ -112,10 +112,9 @@ def _best(
 def _claimed(writer: Writer, row: Row[Any], worker: str, lease_seconds: float) -> Claimed:
     token = new_id()
     writer.connection.execute(
-        update(Job).where(Job.id == row.id).values(
-            state=JobState.RUNNING, attempts=row.attempts + 1, token=token, worker=worker,
-            lease_until=writer.now + timedelta(seconds=lease_seconds), started_at=writer.now, not_before=None,
-        )
+        statements.CLAIM,
+        {"job": row.id, "new_attempts": row.attempts + 1, "new_token": token, "new_worker": worker,
+         "new_lease_until": writer.now + timedelta(seconds=lease_seconds), "new_started_at": writer.now},
     )  # fmt: skip
     writer.audit(f"job:{row.id}", "job:claimed", attempt=row.attempts + 1)
     return Claimed(
@@ -133,24 +132,13 @@ def is_waiting(store: Store, job_id: str) -> str | None:
 
 
 def _inputs(writer: Writer, job_id: str) -> tuple[Input, ...]:
-    query = (
-        select(Evidence.id, Evidence.kind, Evidence.format, Evidence.digest)
-        .join(JobInput, JobInput.evidence_id == Evidence.id)
-        .where(JobInput.job_id == job_id)
-        .order_by(JobInput.position)
-    )
-    return tuple(
-        Input(evidence_id=i, kind=k, format=f, digest=d) for i, k, f, d in writer.connection.execute(query)
-    )
+    rows = writer.connection.execute(statements.INPUTS, {"job": job_id})
+    return tuple(Input(evidence_id=i, kind=k, format=f, digest=d) for i, k, f, d in rows)
 
 
 def _seen_at(writer: Writer, job_id: str) -> datetime | None:
-    query = (
-        select(func.min(File.first_seen))
-        .join(JobInput, JobInput.evidence_id == File.evidence_id)
-        .where(JobInput.job_id == job_id)
-    )
-    return writer.connection.scalar(query)
+    found: datetime | None = writer.connection.scalar(statements.SEEN_AT, {"job": job_id})
+    return found
 
 
 def renew(store: Store, tokens: Iterable[str], lease_seconds: float) -> None:

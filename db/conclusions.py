@@ -7,18 +7,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import (
-    exists,
     func,
-    insert,
     select,
     update,
 )
 
 from db import jobs, statements
 from db.jobs import CONCLUDED, Claimed, Conclusion, Owed
-from db.records import Diagnosis, FileState, Finding, JobState, Kind
+from db.records import Diagnosis, Finding, JobState, Kind
 from db.store import Store, Writer
-from db.tables import Artifact, File, Job, JobInput, Result, SeriesRevision
+from db.tables import Job, JobInput, Result, SeriesRevision
 
 
 def unread(writer: Writer, case_id: str, evidence_id: str, series: str, reason: str) -> None:
@@ -49,18 +47,16 @@ def conclude(store: Store, conclusions: Sequence[Conclusion]) -> list[bool]:
 def _conclude_one(writer: Writer, done: Conclusion) -> bool:
     state = JobState.ABSTAINED if done.diagnosis.abstained else JobState.DONE
     changed = writer.connection.execute(
-        update(Job)
-        .where(Job.id == done.job.id, Job.token == done.job.token, Job.state == JobState.RUNNING)
-        .values(
-            state=state, finished_at=writer.now, device=done.device, backend=done.backend,
-            seconds=dict(done.seconds), token=None, lease_until=None, error=None,
-        )
+        statements.CONCLUDE,
+        {"job": done.job.id, "lease": done.job.token, "new_state": state, "new_finished_at": writer.now,
+         "new_device": done.device, "new_backend": done.backend, "new_seconds": dict(done.seconds)},
     )  # fmt: skip
     if changed.rowcount != 1:
         return False
     insert_results(writer, done.job.id, done.diagnosis, _lineage(writer, done.job))
-    for name, digest in done.artifacts.items():
-        writer.connection.execute(insert(Artifact).values(job_id=done.job.id, name=name, digest=digest))
+    kept = [{"job_id": done.job.id, "name": name, "digest": d} for name, d in done.artifacts.items()]
+    if kept:
+        writer.connection.execute(statements.ARTIFACTS, kept)
     reason = (done.diagnosis.reason or "").partition(":")[0]
     detail = {"reason": reason} if reason else {"findings": len(done.diagnosis.findings)}
     writer.audit(f"job:{done.job.id}", f"job:{state}", device=done.device, **detail)
@@ -80,12 +76,7 @@ class _Lineage:
 def _lineage(writer: Writer, job: Claimed) -> _Lineage:
     """Marks the results of the series' earlier revisions as superseded; a late one is born so."""
     job_id = job.id
-    mine = writer.connection.execute(
-        select(Job.model, SeriesRevision.series_id, SeriesRevision.number, SeriesRevision.state,
-               SeriesRevision.reason)
-        .join(SeriesRevision, SeriesRevision.id == Job.revision_id)
-        .where(Job.id == job_id)
-    ).one_or_none()  # fmt: skip
+    mine = writer.connection.execute(statements.REVISION, {"job": job_id}).one_or_none()
     if mine is None:
         return _joined(writer, job) if job.inputs[0].kind == Kind.TABLE else _Lineage()
     others = writer.connection.execute(
@@ -156,13 +147,13 @@ def insert_results(
             "reason": diagnosis.reason,
             "evidence": flag,
         }
-        writer.connection.execute(insert(Result).values({**common, **row}))
+        writer.connection.execute(statements.RESULTS, {**common, **row})
         return
     rows = [
         {**common, **_columns(f), "evidence": {**f.evidence, **flag}, "id": f"{job_id}-{n}", "position": n}
         for n, f in enumerate(diagnosis.findings)
     ]
-    writer.connection.execute(insert(Result), rows)
+    writer.connection.execute(statements.RESULTS, rows)
 
 
 def _columns(finding: Finding) -> dict[str, object]:
@@ -176,25 +167,14 @@ def _columns(finding: Finding) -> dict[str, object]:
 
 def _settle_files(writer: Writer, job_id: str) -> None:
     """Files of a job's inputs are done once every job of theirs is concluded."""
-    settle_files(
-        writer, writer.connection.scalars(select(JobInput.evidence_id).where(JobInput.job_id == job_id))
-    )
+    settle_files(writer, writer.connection.scalars(statements.INPUT_IDS, {"job": job_id}))
 
 
 def settle_files(writer: Writer, evidence_ids: Iterable[str]) -> None:
     """Files of these inputs that are read and owe nothing more are done."""
     ids = list(evidence_ids)
-    unfinished = exists(
-        select(Job.id)
-        .join(JobInput, JobInput.job_id == Job.id)
-        .where(JobInput.evidence_id == File.evidence_id, Job.state.not_in(CONCLUDED))
-    )
     for start in range(0, len(ids), 500):
-        done = writer.connection.execute(
-            update(File)
-            .where(File.evidence_id.in_(ids[start : start + 500]), File.state == FileState.READY, ~unfinished)
-            .values(state=FileState.DONE, changed_at=writer.now)
-            .returning(File.id)
-        )
+        these = {"inputs": ids[start : start + 500], "at": writer.now}
+        done = writer.connection.execute(statements.SETTLE, these)
         for (file_id,) in done.all():
             writer.audit(f"file:{file_id}", "file:done")

@@ -1,15 +1,27 @@
-"""The statements that every input needs, built once: building each anew took longer than running it."""
+"""The statements that every input and job needs, built once: building them took longer than running them."""
 
 from __future__ import annotations
 
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Insert, Select, Table, Update, bindparam, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Insert,
+    Select,
+    Table,
+    Update,
+    bindparam,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from db.records import FileState, JobState
-from db.tables import Evidence, File, Job, Manifest, Series, Study
+from db.tables import Artifact, Evidence, File, Job, JobInput, Manifest, Result, Series, SeriesRevision, Study
 
 _evidence: Table = Evidence.__table__  # type: ignore[assignment]  # SQLAlchemy types it as any FromClause
 _files: Table = File.__table__  # type: ignore[assignment]
@@ -95,3 +107,71 @@ def arrival(dialect: str, table: type[Series] | type[Study], changed: tuple[str,
         set_={name: statement.excluded[name] for name in changed} | {"instances": columns.instances + 1},
     )
     return found
+
+
+# ── a job's ───────────────────────────────────────────────────────────────────────────────────────
+
+#: a `job` in a worker's hands, by `new_` columns
+CLAIM: Update = (
+    update(Job)
+    .where(Job.id == bindparam("job"))
+    .values(
+        state=JobState.RUNNING, attempts=bindparam("new_attempts"), token=bindparam("new_token"),
+        worker=bindparam("new_worker"), lease_until=bindparam("new_lease_until"),
+        started_at=bindparam("new_started_at"), not_before=None,
+    )
+)  # fmt: skip
+#: (id, kind, format, digest) of a `job`'s inputs, in order
+INPUTS: Select[Any, Any, Any, Any] = (
+    select(Evidence.id, Evidence.kind, Evidence.format, Evidence.digest)
+    .join(JobInput, JobInput.evidence_id == Evidence.id)
+    .where(JobInput.job_id == bindparam("job"))
+    .order_by(JobInput.position)
+)
+#: when the first of a `job`'s inputs was seen
+SEEN_AT: Select[Any] = (
+    select(func.min(File.first_seen))
+    .join(JobInput, JobInput.evidence_id == File.evidence_id)
+    .where(JobInput.job_id == bindparam("job"))
+)
+#: a running `job` that still holds its `lease` is concluded, by `new_` columns
+CONCLUDE: Update = (
+    update(Job)
+    .where(Job.id == bindparam("job"), Job.token == bindparam("lease"), Job.state == JobState.RUNNING)
+    .values(
+        state=bindparam("new_state"), finished_at=bindparam("new_finished_at"),
+        device=bindparam("new_device"), backend=bindparam("new_backend"),
+        seconds=bindparam("new_seconds"), token=None, lease_until=None, error=None,
+    )
+)  # fmt: skip
+#: (model, series_id, number, state, reason) of the revision that a `job` reads
+REVISION: Select[Any, Any, Any, Any, Any] = (
+    select(Job.model, SeriesRevision.series_id, SeriesRevision.number, SeriesRevision.state,
+           SeriesRevision.reason)
+    .join(SeriesRevision, SeriesRevision.id == Job.revision_id)
+    .where(Job.id == bindparam("job"))
+)  # fmt: skip
+#: rows of results, whole
+RESULTS: Insert = insert(Result.__table__)  # type: ignore[arg-type]
+#: rows of artifacts
+ARTIFACTS: Insert = insert(Artifact.__table__)  # type: ignore[arg-type]
+#: the ids of a `job`'s inputs
+INPUT_IDS: Select[Any] = select(JobInput.evidence_id).where(JobInput.job_id == bindparam("job"))
+#: the files of `inputs` are done, `at` a time, once nothing is owed of them; tells their ids
+SETTLE: Any = (
+    update(File)
+    .where(
+        File.evidence_id.in_(bindparam("inputs", expanding=True)),
+        File.state == FileState.READY,
+        ~exists(
+            select(Job.id)
+            .join(JobInput, JobInput.job_id == Job.id)
+            .where(
+                JobInput.evidence_id == File.evidence_id,
+                Job.state.not_in((JobState.DONE, JobState.ABSTAINED)),
+            )
+        ),
+    )
+    .values(state=FileState.DONE, changed_at=bindparam("at"))
+    .returning(File.id)
+)
