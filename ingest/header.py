@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from pydicom.dataset import Dataset
@@ -120,7 +121,7 @@ def _place(ds: Dataset) -> dict[str, float | str | None]:
     found["orientation"] = ("sagittal", "coronal", "transverse")[largest]
     if position is not None:
         along = sum(n * p for n, p in zip(normal, position, strict=True))
-        found["slice_position_mm"] = round(along, 4)
+        found["slice_position_mm"] = round(along, 4) if math.isfinite(along) else None
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from ingest.readers import dicom, note
 
 MANIFEST = "manifest.json"
 MANIFEST_BYTES = 32 * 2**20
+FILES = 10_000_000  #: that a manifest may promise: a database's integers end, JSON's do not
 DICOMDIR = "DICOMDIR"
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -27,7 +29,8 @@ class Manifest:
 def manifest(data: bytes) -> Manifest | None:
     """A manifest's bytes: `{"files": [{"name": ..., "sha256": ...} or a name, ...]}` or `{"count": n}`.
 
-    None when they are something else; a name that leads out of the folder makes it so.
+    None when they are something else; a name that leads out of the folder, or that no file can have, makes
+    it so.
     """
     try:
         found = json.loads(data.decode("utf-8-sig"))
@@ -38,7 +41,7 @@ def manifest(data: bytes) -> Manifest | None:
     listed = found.get("files")
     if listed is None:
         count = found.get("count")
-        return Manifest(count=count) if type(count) is int and count > 0 else None
+        return Manifest(count=count) if type(count) is int and 0 < count <= FILES else None
     if not isinstance(listed, list) or not listed:
         return None
     files: dict[str, str | None] = {}
@@ -56,6 +59,10 @@ def _entry(item: object) -> tuple[str, str | None] | None:
     digest = item.get("sha256")
     path = PurePosixPath(name.replace("\\", "/"))
     if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
+        return None
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can write
         return None
     if digest is not None and not (isinstance(digest, str) and _SHA256.fullmatch(digest)):
         return None

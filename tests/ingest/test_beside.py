@@ -16,7 +16,7 @@ from sqlalchemy import text
 from ingest import media
 from ingest.media import Manifest
 from tests.bench import Bench
-from tests.builders import dicom_bytes, write_tree, zipped
+from tests.builders import dicom_bytes, note_bytes, write_tree, zipped
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -270,3 +270,11 @@ def test_a_cut_dicomdir_is_quarantined(timed: Bench) -> None:
     for _ in range(10):
         timed.turn(10)
     assert timed.refused() == ["truncated"]
+
+
+@pytest.mark.parametrize("told", [b'{"count": 99999999999999999999}', b'{"files": ["\\ud800.dcm"]}'])
+def test_a_manifest_that_no_store_can_hold_is_refused_and_stops_nothing(bench: Bench, told: bytes) -> None:
+    write_tree(bench.inbox, {"manifest.json": told, "note.txt": note_bytes("Fever.")})
+    bench.settle()
+    bench.turn(100)
+    assert bench.files() == {"ready": 1, "quarantined": 1}

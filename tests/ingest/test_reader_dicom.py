@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from io import BytesIO
@@ -178,3 +179,10 @@ def test_quiet_gives_the_filters_back_when_the_last_one_leaves() -> None:
 def test_evidence_never_shows_the_patient(put) -> None:
     found: Evidence = dicom.read(put(dicom_bytes(patient_id="P-4711")))
     assert not any(word in repr(found) for word in CANARY)
+
+
+def test_a_place_beyond_all_numbers_is_no_place(put) -> None:
+    where = {"ImageOrientationPatient": ["1e200"] * 3 + ["-1e200"] * 3, "ImagePositionPatient": ["1e300"] * 3}
+    facts = dicom.read(put(dicom_bytes(**where))).facts
+    assert facts["slice_position_mm"] is None
+    json.dumps(dict(facts), allow_nan=False)  # PostgreSQL's JSON has no NaN
