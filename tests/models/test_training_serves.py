@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from console.imports import imported
 from models import registry
 from models.card import ModelCard
+from models.evaluation import bootstrap
 from models.payloads import Expression, Note, Sequences, Table
 
 SEED = 5
@@ -127,6 +129,7 @@ def test_splice_site(tmp_path: Path) -> None:
 
 def test_peptide_amp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models.peptide_amp.ensemble.TREES", 10)
+    monkeypatch.setattr("models.peptide_amp.evaluate.bootstrap", partial(bootstrap, draws=20))
     random = np.random.default_rng(SEED)
     (tmp_path / "set").mkdir()
     example = registry.family("peptide-amp").example()
