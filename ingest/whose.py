@@ -11,7 +11,7 @@ from db.errors import Rejected
 from db.records import Identity
 from ingest.plaintext import brief
 
-SIDECAR_BYTES = 1_000_000
+SIDECAR_BYTES = 65_536  #: a handful of keys
 NOTE_TYPES = frozenset(
     (
         *("admission", "consult", "discharge", "echo", "ecg", "emergency", "general", "history-and-physical"),
