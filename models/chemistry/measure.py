@@ -166,12 +166,21 @@ def point(folder: Path, own: Recipe) -> float:
 
 
 def curves(folder: Path, data: Path, folds: int | None) -> dict[str, Any]:
-    """Truth and answers, for plots (see `models.training.curves`)."""
-    own = recipe.read(folder)
+    """Truth and answers of the readable rows, for plots (see `models.training.curves`).
+
+    With folds by machines that saw no molecule of the same group; only the blend's handful of weights is
+    found on all their scores together, as for the card. Where none is asked for, by the serving machine.
+    """
+    own, model = recipe.read(folder), machine.load(folder, recipe.read(folder))
     rows = dataset.read(data, own.columns)
-    said = answers(folder, own, rows, folds)
-    found: dict[str, Any] = {"unseen": bool(folds)}
+    part = prepared(rows, own)
+    scores, likeness = out_of_fold(part, own, part.splits(folds)) if folds else model.scores(part.seen)
+    blend = blended(scores, part.answers, own) if folds else model.blend
+    said = model.said(blend(scores))
+    refused = [domain.refusal(s, own.gate) or domain.unlike(float(near), own.gate)
+               for s, near in zip(rows.known(), likeness, strict=True)]  # fmt: skip
+    found: dict[str, Any] = {"unseen": bool(folds), "answered": [r is None for r in refused]}
     if own.classifies:
-        truth = rows.answers.astype(np.int64)
+        truth = part.answers.astype(np.int64)
         return found | {"y": truth, "p": said, "classes": ("no", "yes"), "threshold": point(folder, own)}
-    return found | {"y": rows.answers, "value": said, "unit": own.asked.value_name}
+    return found | {"y": part.answers, "value": said, "unit": own.asked.value_name}
