@@ -163,7 +163,9 @@ def _survival(found: Mapping[str, Any]) -> list[str]:
             x, y = _thin(*metrics.kaplan_meier(time[third == index], event[third == index]))
             series.append((name, x, y))
     label = f"time ({found['unit']})" if found.get("unit") else "time"
-    plot = drawing.lines(series, x_label=label, y_label="survival", steps=True, y_range=(0, 1))
+    plot = drawing.lines(
+        series, x_label=label, y_label="survival", steps=True, y_range=(0, 1), names_below=True
+    )
     return [_titled("What happened, by the risk that was said", plot)]
 
 
