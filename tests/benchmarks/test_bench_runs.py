@@ -14,7 +14,7 @@ PARTS = ("intake", "pipeline", "scale")
 
 def test_every_figure_comes_out_and_stands_on_the_page(tmp_path: Path) -> None:
     kept, page = tmp_path / "kept.json", tmp_path / "benchmarks.md"
-    page.write_text("# Benchmarks\n\n<!-- figures -->\nold\n<!-- end of figures -->\n\n## Why\n")
+    page.write_text("# Benchmarks\n\n<!-- figures -->\nOUTDATED\n<!-- end of figures -->\n\n## Why\n")
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.run", "--short", "--only", ",".join(PARTS), "--keep", str(kept),
          "--page", str(page), "--folder", str(tmp_path)],
@@ -29,5 +29,5 @@ def test_every_figure_comes_out_and_stands_on_the_page(tmp_path: Path) -> None:
         for figure in entry["figures"]:
             assert all(value > 0 for runs in figure["runs"].values() for value in runs), figure["what"]
             assert figure["what"] in page.read_text()
-    assert "old" not in page.read_text()
+    assert "OUTDATED" not in page.read_text()
     assert page.read_text().endswith("## Why\n")
