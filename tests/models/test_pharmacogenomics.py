@@ -143,3 +143,13 @@ def test_every_recommendation_of_cpic_is_given_again() -> None:
     ]  # fmt: skip
     assert len(rows) > 700
     assert missed == []
+
+
+@pytest.mark.parametrize("written", ["A/G", "G/A", "T/C", "C|T", "Reference/rs9923231"])
+@pytest.mark.parametrize("name", ["VKORC1", "rs9923231"])
+def test_a_gene_of_one_position_may_be_given_by_its_bases_on_either_strand(name: str, written: str) -> None:
+    assert diplotypes(Variants(diplotypes={name: written}))["VKORC1"] == "Reference/rs9923231"
+
+
+def test_bases_that_are_none_of_the_position_are_an_unknown_allele() -> None:
+    assert "VKORC1" not in diplotypes(Variants(diplotypes={"VKORC1": "A/-"}))
