@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 
+from db.archive import Batch
 from db.errors import Unavailable
 from ingest.service import run
 from tests.bench import Bench
@@ -37,7 +38,7 @@ def test_nothing_more_is_claimed_while_the_archive_cannot_be_written(
     def full(*_: object) -> str:
         raise Unavailable("archive: cannot write")
 
-    monkeypatch.setattr(bench.archive, "put", full)
+    monkeypatch.setattr(Batch, "put", full)
     write_tree(bench.inbox, {"a.txt": note_bytes("Fever since Monday.")})
     for _ in range(4):
         with suppress(Unavailable):
