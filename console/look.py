@@ -86,11 +86,21 @@ def results_table(found: list[dict[str, Any]]) -> None:
         [
             r["result_id"], r["case_id"], f"{r['model']} {r['model_version']}",
             f"{r['finding']['meaning']} ({r['finding']['code']})" if r["finding"] else "-",
-            None if r["probability"] is None else f"{r['probability']:.3f}", outcome(r),
+            None if r["probability"] is None else f"{r['probability']:.3f}", measured(r), outcome(r),
         ]
         for r in found
     ]  # fmt: skip
-    table("", ["result", "case", "model", "finding", "probability", "answer"], rows)
+    table("", ["result", "case", "model", "finding", "probability", "value", "answer"], rows)
+
+
+def measured(result: dict[str, Any]) -> str:
+    """A result's value with its unit, and which record of a file of several it is of."""
+    record = (result["evidence"] or {}).get("record")
+    parts = [] if record is None else [f"record {record}"]
+    if result["value"] is not None:
+        unit = result["unit"] or ""
+        parts.append(f"{result['value']:g} {'' if unit == '1' else unit.strip('{}')}".strip())
+    return ", ".join(parts)
 
 
 def outcome(result: dict[str, Any]) -> str:
@@ -157,7 +167,8 @@ def _summary(answers: list[dict[str, Any]]) -> None:
         )
         mark = "   CONTRADICTION" if found["contradiction"] else ""
         rows = [
-            [t["model"], t["meaning"], {True: "yes", False: "no", None: "open"}[t["says"]], t["probability"],
+            [t["model"], t["meaning"], {True: "yes", False: "no", None: "open"}[t["says"]],
+             None if t["probability"] is None else f"{t['probability']:.3f}",
              t["log_odds"]]
             for t in found["terms"]
         ]  # fmt: skip
