@@ -155,7 +155,7 @@ class Intake:
         """
         reads = self._read_all(claimed)
         with metrics.stage("record"):
-            states = self._record(reads)
+            states = self._recorded(reads)
         for read, state in zip(reads, states, strict=True):
             self._tidy(read, state)
             metrics.intake_seconds.observe(time.perf_counter() - read.file.claimed_at)
@@ -232,12 +232,7 @@ class Intake:
         except (Unavailable, Misconfigured, FileNotFoundError):
             raise
         except Exception as error:  # noqa: BLE001 - our bug must not stop the other files
-            metrics.errors.labels("read", type(error).__name__).inc()
-            log.error("read_failed", file=file.id, error=place(error))
-            fault = Rejected(
-                "internal-error", f"a fault of wetread's own: {place(error)}", "Report it; release it later."
-            )
-            return self._refuse(file, size, fault)
+            return self._fault(file, size, "read", error)
         if isinstance(found, Contents):
             return Read(file=file, digest=sha256_of(file.work), size=size, contents=found)
         decision = self._decide(found, file.name)
@@ -332,10 +327,32 @@ class Intake:
             )  # fmt: skip
         return reading.read(file.work, reader=reader, sidecar=_sidecar(file.sidecar), parts=path.parts[:-1])
 
+    def _fault(self, file: Claimed, size: int, stage_: str, error: Exception) -> Read:
+        """Our own bug met by one file: the file is set aside, and the bug shown."""
+        metrics.errors.labels(stage_, type(error).__name__).inc()
+        log.error(f"{stage_}_failed", file=file.id, error=place(error))
+        fault = Rejected(
+            "internal-error", f"a fault of wetread's own: {place(error)}", "Report it; release it later."
+        )
+        return self._refuse(file, size, fault, stage_)
+
     def _refuse(self, file: Claimed, size: int, why: Rejected, stage: str = "read") -> Read:
         place_ = self.settings.folder("quarantine") / file.id
         digest = quarantine.put(place_, file.work, self.store.keys, why, stage=stage, now=self.store.now())
         return Read(file=file, digest=digest, size=size, refusal=why, stage=stage)
+
+    def _recorded(self, reads: Sequence[Read]) -> list[FileState]:
+        """Records all together; where one cannot be recorded, each alone, and that one is refused."""
+        try:
+            return self._record(reads)
+        except (Unavailable, Misconfigured):
+            raise
+        except Exception as error:
+            if len(reads) > 1:
+                return [state for read in reads for state in self._recorded([read])]
+            if reads[0].refusal is not None:
+                raise
+            return self._record([self._fault(reads[0].file, reads[0].size, "record", error)])
 
     def _record(self, reads: Sequence[Read]) -> list[FileState]:
         for _ in range(3):

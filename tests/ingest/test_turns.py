@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from db.archive import Batch
 from db.errors import Unavailable
+from db.records import Evidence
+from ingest import reading
 from ingest.service import run
 from tests.bench import Bench
-from tests.builders import note_bytes, write_tree
+from tests.builders import dicom_bytes, note_bytes, write_tree
 
 
 @pytest.mark.parametrize("fault", [ValueError, OSError, RecursionError])
@@ -51,3 +56,18 @@ def test_nothing_more_is_claimed_while_the_archive_cannot_be_written(
     monkeypatch.undo()
     bench.settle()
     assert bench.files() == {"ready": 6}
+
+
+def test_one_file_that_no_row_can_hold_is_set_aside_and_the_others_go_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = reading.read
+
+    def strange(path: Path, **more: Any) -> Evidence:
+        found = real(path, **more)
+        return replace(found, facts={**found.facts, "odd": object()})  # type: ignore[dict-item]
+
+    monkeypatch.setattr(reading, "read", strange)
+    write_tree(bench.inbox, {"a.dcm": dicom_bytes(), "b.txt": note_bytes("Fever since Monday.")})
+    bench.settle()
+    assert (bench.files(), bench.refused()) == ({"quarantined": 1, "ready": 1}, ["internal-error"])
