@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import spacy
@@ -15,6 +16,7 @@ from spacy.vocab import Vocab
 
 from models import text
 from models.note_assertion import scope, terms
+from models.note_assertion.closing import LINES
 from models.note_assertion.terms import QUESTIONS, Problem
 
 _BATCH_WORDS = 80  # words a document of several sentences holds; NegEx's rules are quadratic in it
@@ -131,7 +133,7 @@ class Assertions:
         if not inside:
             return ()
         with self.nlp.memory_zone():
-            doc = self._doc([words])
+            doc = self._doc(sentence, [words])
             doc.ents = [Span(doc, inside[0], inside[-1] + 1, label=_GIVEN)]
             self._ask(doc)
             return self._triggers(doc.ents[0], words)
@@ -162,10 +164,12 @@ class Assertions:
             return True
         return ruling.question == "family" and bool(_PATIENT.match(note, start))
 
-    def _doc(self, runs: Sequence[Sequence[text.Word]]) -> Doc:
-        forms = [w.form for run in runs for w in run]
+    def _doc(self, note: str, runs: Sequence[Sequence[text.Word]]) -> Doc:
+        words = [w for run in runs for w in run]
+        lines = {i for i, (a, b) in enumerate(pairwise(words), 1) if "\n" in note[a.end : b.start]}
         starts: list[bool | int | None] = [i == 0 for run in runs for i in range(len(run))]
-        return Doc(self.nlp.vocab, words=forms, sent_starts=starts)
+        forms = [w.form for w in words]
+        return Doc(self.nlp.vocab, words=forms, sent_starts=starts, user_data={LINES: lines})
 
     def _ask(self, doc: Doc) -> None:
         for _, pipe in self.nlp.pipeline:
@@ -176,7 +180,7 @@ class Assertions:
         words = [w for piece in batch for w in piece.words]
         owner = [piece for piece in batch for _ in piece.words]
         with self.nlp.memory_zone():
-            doc = self._doc([piece.words for piece in batch])
+            doc = self._doc(note, [piece.words for piece in batch])
             doc.ents = self._entities(doc, note, words, owner)
             if not doc.ents:
                 return []

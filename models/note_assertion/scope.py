@@ -10,6 +10,8 @@ from negspacy.negation import Negex
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 
+from models.note_assertion.closing import Closing
+
 _Match = tuple[int, int, int]  # (match id, first token, token after the last)
 
 
@@ -37,12 +39,14 @@ def _longest(matches: Sequence[_Match]) -> list[_Match]:
 
 
 class Scope(Negex):
-    """NegEx with three rules of our own.
+    """NegEx with four rules of our own.
 
     1. Of overlapping terms the longest counts, whatever its kind.
     2. A term inside a problem ("pain other than ...") triggers and ends nothing.
     3. A term may name its reach in words; the others reach to the end of the sentence or to a
        termination term.
+    4. A closing term ("denied") speaks of the problem right before it, and of nothing else, where it ends
+       the clause: "dementia denied." but not "with dementia denied pain". See `closing`.
 
     The deciding triggers are kept as `span._.<extension_name>_by`.
     """
@@ -55,8 +59,10 @@ class Scope(Negex):
         reach: dict[str, int],
         reach_back: dict[str, int],
         extension_name: str,
+        closing: dict[str, list[str]],
     ) -> None:
         super().__init__(nlp, name, terms, extension_name=extension_name)
+        self.closing = Closing(nlp, closing)
         self.by = f"{extension_name}_by"
         if not Span.has_extension(self.by):
             Span.set_extension(self.by, default=None)
@@ -67,18 +73,47 @@ class Scope(Negex):
         return " ".join(t.text for t in self.nlp.tokenizer(term))
 
     def process_negations(self, doc: Doc) -> tuple[list[_Match], list[_Match], list[_Match]]:
-        """The preceding, following and terminating terms that count in this document."""
+        """The preceding, following and terminating terms that count in this document.
+
+        Closing terms answer here: no termination term lies between one and its problems.
+        """
         inside = {i for ent in doc.ents for i in range(ent.start, ent.end)}
+        matches = self._outside(doc, inside)
+        taken: set[int] = set()
+        for match, closed in self._closed(doc, inside, matches):
+            taken.update(range(match[1], match[2]))
+            for ent in closed:
+                self._answer(ent, [self._trigger(doc, match)])
         kinds: dict[str, list[_Match]] = {"Preceding": [], "Following": [], "Termination": []}
-        for match in _longest(self._outside(doc, inside)):
+        for match in _longest([m for m in matches if taken.isdisjoint(range(m[1], m[2]))]):
             kind = self.nlp.vocab.strings[match[0]]
             if kind in kinds:
                 kinds[kind].append(match)
         return kinds["Preceding"], kinds["Following"], kinds["Termination"]
 
+    def _closed(
+        self, doc: Doc, inside: set[int], matches: Sequence[_Match]
+    ) -> list[tuple[_Match, list[Span]]]:
+        """Each closing term that no longer pseudo term overlaps, and the problems that it speaks of."""
+        pseudo = self.nlp.vocab.strings["pseudo"]
+        barred = [m for m in matches if m[0] == pseudo]
+        found = {}
+        for match in _longest([m for m in self.closing.matches(doc) if inside.isdisjoint(range(m[1], m[2]))]):
+            longer = any(
+                m[1] < match[2] and match[1] < m[2] and m[2] - m[1] > match[2] - match[1] for m in barred
+            )
+            closed = [] if longer else self.closing.problems(doc, match[1], match[2])
+            if closed:
+                found[match] = closed
+        return list(found.items())
+
     def _outside(self, doc: Doc, inside: set[int]) -> list[_Match]:
         pseudo = self.nlp.vocab.strings["pseudo"]
         return [m for m in self.matcher(doc) if m[0] == pseudo or inside.isdisjoint(range(m[1], m[2]))]
+
+    def _answer(self, span: Span, found: list[Trigger]) -> None:
+        span._.set(self.extension_name, True)
+        span._.set(self.by, [*(span._.get(self.by) or ()), *found])
 
     def _apply_negation(self, span: Span, before: list[_Match], after: list[_Match]) -> None:
         found = [
@@ -90,15 +125,14 @@ class Scope(Negex):
             <= reach.get(trigger.term, len(span.doc))
         ]
         if found:
-            span._.set(self.extension_name, True)
-            span._.set(self.by, found)
+            self._answer(span, found)
 
     def _trigger(self, doc: Doc, match: _Match) -> Trigger:
         _, start, end = match
         return Trigger(" ".join(t.text for t in doc[start:end]), start, end)
 
 
-@Language.factory("assertion_scope", default_config={"reach": {}, "reach_back": {}})
+@Language.factory("assertion_scope", default_config={"reach": {}, "reach_back": {}, "closing": {}})
 def make_scope(
     nlp: Language,
     name: str,
@@ -106,13 +140,14 @@ def make_scope(
     reach: dict[str, int],
     reach_back: dict[str, int],
     extension_name: str,
+    closing: dict[str, list[str]],
 ) -> Any:
     """The spaCy factory: one pipe a question, its answer in `span._.<extension_name>`."""
-    return Scope(nlp, name, terms, reach, reach_back, extension_name)
+    return Scope(nlp, name, terms, reach, reach_back, extension_name, closing)
 
 
 def add_question(nlp: Language, question: str, listed: Mapping[str, Any]) -> None:
-    """Adds a question's pipe; listed holds pseudo, preceding, following, termination, reach, reach_back."""
+    """Adds a question's pipe; listed holds what its TOML file does."""
     terms = {
         "pseudo_negations": list(listed["pseudo"]),
         "preceding_negations": list(listed["preceding"]),
@@ -124,5 +159,6 @@ def add_question(nlp: Language, question: str, listed: Mapping[str, Any]) -> Non
         "reach": dict(listed.get("reach", {})),
         "reach_back": dict(listed.get("reach_back", {})),
         "extension_name": question,
+        "closing": dict(listed.get("closing", {})),
     }
     nlp.add_pipe("assertion_scope", name=question, config=config)

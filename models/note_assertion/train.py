@@ -18,7 +18,7 @@ from models.note_assertion.evaluate import HERE, Row, decide
 from models.note_assertion.pipeline import Assertions
 from models.training import figures, package
 
-KINDS = ("preceding", "following", "pseudo", "termination")
+KINDS = ("preceding", "following", "pseudo", "termination", "closing")
 
 
 def _f1(assertions: Assertions, rows: list[Row], truth: np.ndarray[Any, Any]) -> float:
@@ -29,11 +29,23 @@ def _key(phrase: str) -> str:
     return f" {' '.join(w.form for w in text.words(phrase))} "
 
 
+def _terms(listed: Mapping[str, Any], kind: str) -> list[str]:
+    return list(listed["closing"]["terms"] if kind == "closing" else listed[kind])
+
+
+def _without(listed: Mapping[str, Any], kind: str, term: str) -> dict[str, Any]:
+    """The lists but for one term of one kind."""
+    kept = [t for t in _terms(listed, kind) if t != term]
+    return {**listed, kind: {**listed["closing"], "terms": kept} if kind == "closing" else kept}
+
+
 def _occurring(listed: Mapping[str, Any], rows: list[Row]) -> list[tuple[str, str, int]]:
     """(kind, term, sentences that hold it) of every term that occurs."""
     sentences = [_key(s) for s in dict.fromkeys(r.sentence for r in rows)]
     counted = [
-        (kind, term, sum(_key(term) in s for s in sentences)) for kind in KINDS for term in listed[kind]
+        (kind, term, sum(_key(term) in s for s in sentences))
+        for kind in KINDS
+        for term in _terms(listed, kind)
     ]
     return [entry for entry in counted if entry[2]]
 
@@ -64,8 +76,7 @@ def train(
         if minutes is not None and time.monotonic() - began > 60 * minutes:
             complete = False
             break
-        without = {**listed, kind: [t for t in listed[kind] if t != term]}  # type: ignore[attr-defined]
-        assertions.replace("negated", without)
+        assertions.replace("negated", _without(listed, kind, term))
         gain = whole - _f1(assertions, rows, truth)
         weighed.append({"kind": kind, "term": term, "sentences": count, "f1_gain": round(gain, 5)})
         if progress:

@@ -83,6 +83,86 @@ def test_what_is_said_of_a_problem(note: str, expected: dict[str, str | None]) -
     assert {term: found.get(term, "absent") for term in expected} == expected
 
 
+@pytest.mark.parametrize(
+    "behind",
+    [
+        " denied.",
+        ": denied",
+        " denied, asthma",
+        " denied; asthma",
+        " denied and asthma",
+        " denied but asthma",
+        " (denied), asthma",
+        " denied\nasthma",
+        " denied\n- asthma",
+        " denied by his wife.",
+        " denied at this time.",
+        " was denied, asthma",
+        " has been denied.",
+        " absent, asthma",
+        " - none",
+        ": none; asthma",
+        ": no",
+        ": no, asthma",
+        " negative.",
+        " (-), asthma",
+        " ruled out, asthma",
+        " has been ruled out.",
+        ": no evidence.",
+        " - no evidence, asthma",
+        " not present.",
+        " not seen, asthma",
+        " not found; asthma",
+        " excluded, asthma",
+    ],
+)
+def test_a_denial_that_ends_the_clause_denies_the_problem_before_it_alone(behind: str) -> None:
+    asthma: dict[str, str | None] = {"asthma": None} if "asthma" in behind else {}
+    assert said(f"Dementia{behind}") == {"dementia": "negated", **asthma}
+
+
+@pytest.mark.parametrize(
+    ("note", "expected"),
+    [
+        ("Patient with dementia denied pain.", {"dementia": None, "pain": "negated"}),
+        ("Patient with dementia denied\npain.", {"dementia": None, "pain": "negated"}),
+        ("Patient with dementia denied any pain, fever.", {"dementia": None, "fever": "negated"}),
+        ("Patient with dementia denied today any pain.", {"dementia": None, "pain": "negated"}),
+        ("Patient with dementia denied today\nany pain.", {"dementia": None, "pain": "negated"}),
+        ("Patient with dementia, denied pain.", {"dementia": None, "pain": "negated"}),
+        ("Patient with dementia ruled out for MI.", {"dementia": None, "myocardial infarction": "negated"}),
+        ("Dementia, no evidence of stroke.", {"dementia": None, "stroke": "negated"}),
+        ("Dementia - no fever.", {"dementia": None, "fever": "negated"}),
+        ("Diabetes with absent pulses.", {"type 2 diabetes mellitus": None}),
+        ("Dementia not denied.", {"dementia": None}),
+        ("Dementia cannot be denied.", {"dementia": None}),
+        ("Patient with asthma, fever denied.", {"asthma": None, "fever": "negated"}),
+        ("Type 2 diabetes mellitus; dementia denied.", {"type 2 diabetes mellitus": None}),
+        ("Pneumonia to be ruled out.", {"pneumonia": "uncertain"}),
+        ("Pneumonia has not yet been excluded.", {"pneumonia": "uncertain"}),
+    ],
+)
+def test_a_denial_of_something_else_leaves_the_problem_before_it(
+    note: str, expected: dict[str, str | None]
+) -> None:
+    found = said(note)
+    assert {term: found.get(term, "absent") for term in expected} == expected
+
+
+@pytest.mark.parametrize("note", ["Fever, chills and cough denied.", "Fever/chills or cough: absent, asthma"])
+def test_a_denial_behind_a_list_denies_the_whole_list(note: str) -> None:
+    found = said(note)
+    assert [found[t] for t in ("fever", "chills", "cough")] == ["negated"] * 3
+    assert found.get("asthma") is None
+
+
+def test_a_closing_denial_says_where_it_stands() -> None:
+    note = "Dementia was specifically denied."
+    (finding,) = examine(note).findings
+    (trigger,) = finding.evidence["triggers"]  # type: ignore[misc]
+    assert note[trigger["start"] : trigger["end"]] == trigger["term"] == "denied"
+
+
 def test_every_answer_is_kept_when_several_hold() -> None:
     (finding,) = examine("No family history of stroke.").findings
     assert finding.evidence["qualifiers"] == ["family", "negated"]
