@@ -62,7 +62,7 @@ class Closing:
         return end in doc.user_data.get(LINES, ()) and not self._begins(doc, first)
 
     def problems(self, doc: Doc, start: int, end: int) -> list[Span]:
-        """The problems that the closing term doc[start:end] speaks of: the nearest, its list."""
+        """The problems that the closing term doc[start:end] speaks of: the nearest and its list."""
         by_end = {ent.end: ent for ent in doc.ents}
         nearest = self._back(doc, start, by_end, self.bridge, _WIDEST_BRIDGE)
         if nearest is None or doc[start].is_sent_start:

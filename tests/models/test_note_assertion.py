@@ -369,6 +369,16 @@ def test_train_weighs_the_terms_that_occur(tmp_path: Path) -> None:
     assert report["sha256"] == {w.file: w.sha256 for w in model().card.weights}
 
 
+def test_train_weighs_a_closing_term(tmp_path: Path) -> None:
+    rows = "1\tfever\tFEVER denied, cough.\tNegated\n1\tcough\tShe has COUGH.\tAffirmed\n"
+    (tmp_path / "kit.tsv").write_text(TSV.splitlines()[0] + "\n" + rows, "utf-8")
+    train.train(tmp_path / "kit.tsv", tmp_path / "out")
+    report = json.loads((tmp_path / "out" / "terms.json").read_text("utf-8"))
+    gains = {(t["kind"], t["term"]): t["f1_gain"] for t in report["terms"]}
+    # without it the fever is missed, so that no hit is left
+    assert report["f1"] == gains["closing", "denied"] == 1
+
+
 @pytest.mark.skipif(not KIT.is_file(), reason="needs the data folder: set WETREAD_DATA")
 def test_negation_reaches_its_bar_on_the_kit() -> None:
     assert evaluate.evaluate(KIT)["f1"]["value"] >= 0.98
