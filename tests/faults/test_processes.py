@@ -24,9 +24,9 @@ short = pytest.mark.faults_short
 
 WORKER_POINTS = [
     pytest.param("models.note_assertion.model:NoteAssertion._examine:after:3", id="mid-forward", marks=short),
-    pytest.param("db.jobs:conclude:before", id="before-commit"),
+    pytest.param("db.conclusions:conclude:before", id="before-commit"),
     pytest.param("db.audit:append:after:2", id="inside-commit"),
-    pytest.param("db.jobs:conclude:after", id="between-commit-and-ack", marks=short),
+    pytest.param("db.conclusions:conclude:after", id="between-commit-and-ack", marks=short),
 ]
 INGEST_POINTS = [
     "ingest.watch:Inbox.scan:after",
