@@ -77,6 +77,7 @@ def run_worker(settings: Settings, device: str | None, lanes: Sequence[str] | No
     set_threads(settings.threads)
     cards = _cards(settings)
     metrics.announce(card.name for card in cards)
+    archive.sweep()
     first = _asked_for(settings, cards, chosen)
     runtime.load(first, LOADERS, [card for card in cards if card not in first])
     canary = Canary(

@@ -9,6 +9,8 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import re
+import socket
 import struct
 import sys
 import threading
@@ -72,10 +74,10 @@ class Archive:
             return batch.put_bytes(data)
 
     def sweep(self) -> None:
-        """Removes what a stop long ago left half written."""
+        """Removes what a process of this host that is gone, or any long ago, left half written."""
         for path in self.folder.glob(".*.tmp"):
             with suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > HALF_SECONDS:
+                if _is_orphan(path.name) or time.time() - path.stat().st_mtime > HALF_SECONDS:
                     path.unlink()
 
     def get(self, digest: str) -> bytes:
@@ -192,7 +194,7 @@ class Batch:
             with self._lock:
                 if self._folder is None:
                     self._folder = os.open(self._archive.folder, os.O_RDONLY)
-            temporary = self._archive.folder / f".{new_id()}.tmp"
+            temporary = self._archive.folder / f".{new_id()}.{os.getpid()}.{socket.gethostname()}.tmp"
             try:
                 _write(temporary, seal(hashed(), self._keys))
             except BaseException:
@@ -216,6 +218,20 @@ class Batch:
         if (temporary := self._sealed.pop(digest, None)) is not None:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def _is_orphan(name: str) -> bool:
+    """Did a process of this host write this half file, and end?"""
+    found = re.fullmatch(r"\.[^.]+\.([0-9]+)\.(.+)\.tmp", name)
+    if found is None or found[2] != socket.gethostname():
+        return False
+    try:
+        os.kill(int(found[1]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import socket
+import subprocess
 from pathlib import Path, PosixPath
 
 import pytest
@@ -193,3 +195,15 @@ def test_a_payload_that_cannot_be_written_leaves_nothing(archive: Archive) -> No
     archive.folder.write_text("a file where the folder should be")
     with pytest.raises(Unavailable, match="cannot write"):
         archive.put_bytes(b"x")
+
+
+def test_half_files_of_a_process_that_is_gone_are_swept_and_others_left(archive: Archive) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    host = socket.gethostname()
+    archive.folder.mkdir(parents=True, exist_ok=True)
+    names = [f".a.{gone.pid}.{host}.tmp", f".b.{os.getpid()}.{host}.tmp", f".c.{gone.pid}.another-host.tmp"]
+    for name in names:
+        (archive.folder / name).touch()
+    archive.sweep()
+    assert sorted(p.name for p in archive.folder.glob(".*.tmp")) == sorted(names[1:])
