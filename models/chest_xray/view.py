@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
+import PIL.ImageFont
 
 from db.records import Finding
 from models.chest_xray.prepare import Pixels, stretch
@@ -57,8 +58,46 @@ def render(payload: Image, findings: Sequence[Finding], artifacts: Mapping[str, 
     if peak is not None:
         _mark(picture, peak[0] * scale, peak[1] * scale)
     stream = io.BytesIO()
-    picture.save(stream, "PNG")
+    _framed(picture, findings, with_bar=peak is not None).save(stream, "PNG")
     return Explanation(media_type="image/png", content=stream.getvalue())
+
+
+def _framed(picture: PIL.Image.Image, findings: Sequence[Finding], *, with_bar: bool) -> PIL.Image.Image:
+    """The picture at the top left, beneath it what was found, the colour bar and the caution."""
+    lines = [_line(f) for f in findings]
+    wide = max(picture.width, 520)
+    page = PIL.Image.new(
+        "RGB", (wide, picture.height + 20 * len(lines) + (76 if with_bar else 30)), (16, 16, 16)
+    )
+    page.paste(picture, (0, 0))
+    draw, down = PIL.ImageDraw.Draw(page), picture.height + 6
+    for line in lines:
+        draw.text((8, down), line, (240, 240, 240), _font(15))
+        down += 20
+    if with_bar:
+        bar = colours(np.linspace(0, 1, 180, dtype=np.float32)[None, :].repeat(12, 0))
+        page.paste(PIL.Image.fromarray(bar.astype(np.uint8)), (8, down + 4))
+        draw.text(
+            (196, down), "network's attention, share of its highest; cross: peak", (200, 200, 200), _font(13)
+        )
+        down += 24
+        draw.text(
+            (8, down), "where the network looked, not the extent of disease", (200, 200, 200), _font(13)
+        )
+        down += 20
+    draw.text((8, down), "preliminary; not a medical device", (150, 150, 150), _font(13))
+    return page
+
+
+def _line(finding: Finding) -> str:
+    if finding.abstained or finding.probability is None:
+        return f"{finding.code.meaning}: {(finding.reason or 'left open').partition(': ')[2] or 'left open'}"
+    word = "positive" if finding.positive else "negative"
+    return f"{finding.code.meaning}: {finding.probability:.3f}, {word} (threshold {finding.threshold:.3f})"
+
+
+def _font(size: int) -> PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont:
+    return PIL.ImageFont.load_default(size)
 
 
 def _mark(picture: PIL.Image.Image, row: float, column: float) -> None:

@@ -250,9 +250,30 @@ def test_picture_shows_the_heat_on_the_film(model: Any, film: Image) -> None:
     assert shown.media_type == "image/png"
     with PIL.Image.open(io.BytesIO(shown.content)) as picture:
         table = np.asarray(picture.convert("RGB")).astype(int)
-    assert table.shape == (*film.pixels.shape, 3)
-    assert (table[:, :, 0] - table[:, :, 2]).max() > 60  # red where the network looked
+    rows, columns = film.pixels.shape
+    looked = table[:rows, :columns]
+    assert (looked[:, :, 0] - looked[:, :, 2]).max() > 60  # red where the network looked
+    assert table.shape[0] > rows  # numbers, colour bar and caution beneath
     plain = family.render(film, (), {})
     with PIL.Image.open(io.BytesIO(plain.content)) as picture:
         grey = np.asarray(picture.convert("RGB")).astype(int)
     assert (grey[:, :, 0] == grey[:, :, 2]).all()
+
+
+def test_a_network_of_random_weights_shows_another_map(film: Image) -> None:
+    """The sanity check of Adebayo 2018: a map that did not change would show the film, not the network."""
+    import torch
+
+    from models.chest_xray.network import FILM
+    from models.chest_xray.prepare import prepare
+
+    true: Any = family.load(CARD, "cpu")
+    random: Any = family.load(CARD, "cpu")
+    generator = torch.Generator().manual_seed(1)
+    for parameter in random.network.parameters():
+        parameter.data.copy_(
+            torch.randn(parameter.shape, generator=generator) * parameter.std().nan_to_num(0.1)
+        )
+    square = torch.from_numpy(prepare(film.pixels, FILM.side).pixels)[None, None]
+    maps = [model.heat(square)[0] for model in (true, random)]
+    assert np.abs(maps[0] - maps[1]).mean() > 0.1  # of maps whose highest place is 1
