@@ -21,7 +21,7 @@ demo: setup  ## Start it in a folder of its own, read sample cases, print their 
 test: setup-dev debian  ## Run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-faults: setup-dev  ## Kill, stop, fill and flood real processes; write docs/faults.md (an hour)
+faults: setup-dev  ## Kill, stop, fill and flood real processes; write docs/faults.md (half an hour)
 	@mkdir -p build && rm -f build/faults.jsonl
 	-FAULTS_TABLE=build/faults.jsonl $(BIN)/python -m pytest -m faults -n 2 --dist loadfile tests/faults $(ARGS)
 	PYTHONPATH=tests:. $(BIN)/python -m faults.report build/faults.jsonl docs/faults.md

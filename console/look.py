@@ -109,6 +109,8 @@ def outcome(result: dict[str, Any]) -> str:
         word = f"abstained: {result['reason']}"
     else:
         word = "positive" if result["positive"] else result["qualifier"] or "negative"
+        if result["value"] is not None and result["threshold"] is None and result["probability"] is None:
+            word = "measured"  # nothing was asked that could be positive
     marks = [m for m, on in (("partial", result["partial"]), ("superseded", _is_superseded(result))) if on]
     return f"{word} ({', '.join(marks)})" if marks else word
 

@@ -27,7 +27,7 @@ from ingest import identify
 from models import registry
 from models.card import read
 from models.registry import Model
-from tests import settings_page
+from tests import models_page, settings_page
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("db", "models", "ingest", "worker", "console")
@@ -219,6 +219,11 @@ def test_a_setting_says_what_it_means_and_a_number_its_unit(name: str) -> None:
 def test_the_page_of_settings_is_as_declared() -> None:
     written = (ROOT / "docs" / "settings.md").read_text("utf-8")
     assert written == settings_page.page(), "run: python -m tests.settings_page > docs/settings.md"
+
+
+def test_the_page_of_models_is_as_the_cards_say() -> None:
+    written = (ROOT / "docs" / "models" / "README.md").read_text("utf-8")
+    assert written == models_page.page(), "run: python -m tests.models_page > docs/models/README.md"
 
 
 def documented() -> dict[str, tuple[str, set[str]]]:
