@@ -17,14 +17,24 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Insert, Select, Table, Update, bindparam, insert, select, update
 
 from db.errors import Misconfigured
 from db.tables import AuditEntry, AuditHead
 
 GENESIS = "0" * 64
 Entry = tuple[str, str, Mapping[str, object]]  #: subject, action, detail
+
+_entries: Table = AuditEntry.__table__  # type: ignore[assignment]  # SQLAlchemy types it as any FromClause
+_head: Table = AuditHead.__table__  # type: ignore[assignment]
+#: built once, for every write transaction runs them: building them took longer
+_HEAD: Select[Any, Any] = select(_head.c.seq, _head.c.hash).where(_head.c.id == 1).with_for_update()
+_MOVE: Update = update(_head).where(_head.c.id == 1).values(seq=bindparam("to"), hash=bindparam("newest"))
+_APPEND: Insert = insert(_entries)
+_HASH: Select[Any] = select(_entries.c.hash).where(_entries.c.seq == bindparam("at"))
+_text = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,24 +73,22 @@ def append(connection: Connection, key: bytes, entries: Sequence[Entry], now: da
     """Appends entries in one go, last in a write transaction. Returns the new head, None for none."""
     if not entries:
         return None
-    row = connection.execute(
-        select(AuditHead.seq, AuditHead.hash).where(AuditHead.id == 1).with_for_update()
-    ).one_or_none()
+    row = connection.execute(_HEAD).one_or_none()
     if row is None:
         raise Misconfigured("audit: the head row is gone; restore the database from backup")
     seq, previous, at = row.seq, row.hash, stamp(now)
     rows = []
     for subject, action, detail in entries:
         seq += 1
-        text = json.dumps(detail, sort_keys=True, separators=(",", ":"), default=str)
+        text = _text(detail)
         digest = _hash(key, seq, at, subject, action, text, previous)
         rows.append(
             {"seq": seq, "at": at, "subject": subject, "action": action, "detail": text,
              "previous": previous, "hash": digest}
         )  # fmt: skip
         previous = digest
-    connection.execute(insert(AuditEntry), rows)
-    connection.execute(update(AuditHead).where(AuditHead.id == 1).values(seq=seq, hash=previous))
+    connection.execute(_APPEND, rows)
+    connection.execute(_MOVE, {"to": seq, "newest": previous})
     return Head(seq=seq, hash=previous)
 
 
@@ -106,7 +114,8 @@ def holds(connection: Connection, path: Path | None) -> bool:
         return False
     if anchor is None:
         return True
-    return connection.scalar(select(AuditEntry.hash).where(AuditEntry.seq == anchor.seq)) == anchor.hash
+    newest: str | None = connection.scalar(_HASH, {"at": anchor.seq})
+    return newest == anchor.hash
 
 
 def read_anchor(path: Path) -> Head | None:

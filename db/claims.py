@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,13 +15,11 @@ from sqlalchemy import (
     TextClause,
     or_,
     select,
-    update,
 )
 
 from db import statements
 from db.ids import new_id
 from db.jobs import Claimed, Input, due_time
-from db.records import JobState
 from db.store import Store, Writer
 from db.tables import WAITING, Job
 
@@ -28,8 +27,9 @@ Waiting = Row[str, str, str, str, str, int, datetime]  #: of _chosen
 
 
 def claim(
-    store: Store, job_id: str, *, worker: str, lease_seconds: float, limit: int = 1,
-    lanes: Sequence[str] | None = None, yield_turn: bool = False, held: Mapping[str, str] | None = None,
+    store: Store, job_id: str, *, worker: str, lease_seconds: float,
+    limit: int | Callable[[str], int] = 1, lanes: Sequence[str] | None = None, yield_turn: bool = False,
+    held: Mapping[str, str] | None = None,
 ) -> list[Claimed]:  # fmt: skip
     """Claims what is best to do now, prompted by a hinted job, with neighbours of its model and lane.
 
@@ -38,7 +38,8 @@ def claim(
         work waits longest, so that a stream of urgent work starves nobody.
     held: the models that the worker holds, with their weights' SHA-256: what is owed to another version
         of one of them is left to a worker that holds that.
-    limit: jobs at most. One that was tried before goes alone: were it to end the process, it ends no other's.
+    limit: jobs at most, or what tells it of a model. One that was tried before goes alone: were it to end
+        the process, it ends no other's.
     Empty when the hint is late: the job is done, or in another worker's hands.
     """
     with store.read() as connection:
@@ -48,7 +49,8 @@ def claim(
             first = _best(connection, lanes, yield_turn, first, store.now(), mine)
     if first is None:
         return []
-    return _take(store, first, 1 if first.attempts else limit, worker, lease_seconds)
+    most = limit if isinstance(limit, int) else limit(first.model)
+    return _take(store, first, 1 if first.attempts else most, worker, lease_seconds)
 
 
 def _take(store: Store, first: Waiting, limit: int, worker: str, lease_seconds: float) -> list[Claimed]:
@@ -69,7 +71,7 @@ def _take(store: Store, first: Waiting, limit: int, worker: str, lease_seconds: 
         others = others.limit(limit - len(rows)).with_for_update(skip_locked=True)
         if len(rows) < limit:
             rows += writer.connection.execute(others)
-        return [_claimed(writer, row, worker, lease_seconds) for row in rows]
+        return _claimed(writer, rows, worker, lease_seconds)
 
 
 def _readable(held: Mapping[str, str]) -> list[ColumnElement[bool]]:
@@ -109,20 +111,31 @@ def _best(
     return hinted if hinted.lane == chosen.lane else chosen
 
 
-def _claimed(writer: Writer, row: Row[Any], worker: str, lease_seconds: float) -> Claimed:
-    token = new_id()
+def _claimed(writer: Writer, rows: Sequence[Row[Any]], worker: str, lease_seconds: float) -> list[Claimed]:
+    """Puts rows of jobs under leases of this worker."""
+    if not rows:
+        return []
+    tokens = {row.id: new_id() for row in rows}
     writer.connection.execute(
         statements.CLAIM,
-        {"job": row.id, "new_attempts": row.attempts + 1, "new_token": token, "new_worker": worker,
-         "new_lease_until": writer.now + timedelta(seconds=lease_seconds), "new_started_at": writer.now},
+        [{"job": row.id, "new_attempts": row.attempts + 1, "new_token": tokens[row.id], "new_worker": worker,
+          "new_lease_until": writer.now + timedelta(seconds=lease_seconds), "new_started_at": writer.now}
+         for row in rows],
     )  # fmt: skip
-    writer.audit(f"job:{row.id}", "job:claimed", attempt=row.attempts + 1)
-    return Claimed(
-        id=row.id, token=token, model=row.model, version=row.model_version,
-        weights_sha256=row.weights_sha256, lane=row.lane, attempts=row.attempts + 1,
-        inputs=_inputs(writer, row.id), queued_seconds=(writer.now - row.created_at).total_seconds(),
-        seen_at=_seen_at(writer, row.id) or row.created_at,
-    )  # fmt: skip
+    for row in rows:
+        writer.audit(f"job:{row.id}", "job:claimed", attempt=row.attempts + 1)
+    these = {"jobs": list(tokens)}
+    inputs = _inputs(writer.connection.execute(statements.INPUTS, these))
+    seen_at = dict(tuple(row) for row in writer.connection.execute(statements.SEEN_AT, these))
+    return [
+        Claimed(
+            id=row.id, token=tokens[row.id], model=row.model, version=row.model_version,
+            weights_sha256=row.weights_sha256, lane=row.lane, attempts=row.attempts + 1,
+            inputs=tuple(inputs[row.id]), queued_seconds=(writer.now - row.created_at).total_seconds(),
+            seen_at=seen_at.get(row.id) or row.created_at,
+        )
+        for row in rows
+    ]  # fmt: skip
 
 
 def is_waiting(store: Store, job_id: str) -> str | None:
@@ -131,13 +144,10 @@ def is_waiting(store: Store, job_id: str) -> str | None:
         return connection.scalar(select(Job.lane).where(Job.id == job_id, WAITING))
 
 
-def _inputs(writer: Writer, job_id: str) -> tuple[Input, ...]:
-    rows = writer.connection.execute(statements.INPUTS, {"job": job_id})
-    return tuple(Input(evidence_id=i, kind=k, format=f, digest=d) for i, k, f, d in rows)
-
-
-def _seen_at(writer: Writer, job_id: str) -> datetime | None:
-    found: datetime | None = writer.connection.scalar(statements.SEEN_AT, {"job": job_id})
+def _inputs(rows: Iterable[Row[Any, Any, Any, Any, Any]]) -> dict[str, list[Input]]:
+    found: dict[str, list[Input]] = defaultdict(list)
+    for job_id, evidence_id, kind, fmt, digest in rows:
+        found[job_id].append(Input(evidence_id=evidence_id, kind=kind, format=fmt, digest=digest))
     return found
 
 
@@ -146,9 +156,6 @@ def renew(store: Store, tokens: Iterable[str], lease_seconds: float) -> None:
     held = list(tokens)
     if held:
         with store.write() as writer:
+            mine = list(writer.connection.scalars(statements.LEASED, {"tokens": held}))
             until = writer.now + timedelta(seconds=lease_seconds)
-            writer.connection.execute(
-                update(Job)
-                .where(Job.token.in_(held), Job.state == JobState.RUNNING)
-                .values(lease_until=until)
-            )
+            writer.connection.execute(statements.RENEW, {"jobs": mine, "until": until})

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import (
+    Row,
     func,
     select,
     update,
@@ -41,27 +43,36 @@ def conclude(store: Store, conclusions: Sequence[Conclusion]) -> list[bool]:
     False where the lease was lost meanwhile: whoever holds the job now writes its result.
     """
     with store.write() as writer:
-        return [_conclude_one(writer, c) for c in conclusions]
+        ids = {"jobs": [c.job.id for c in conclusions]}
+        tokens = dict(tuple(row) for row in writer.connection.execute(statements.RUNNING, ids))
+        kept = [tokens.get(c.job.id) == c.job.token for c in conclusions]
+        won = [c for c, is_kept in zip(conclusions, kept, strict=True) if is_kept]
+        if won:
+            _conclude(writer, won)
+        return kept
 
 
-def _conclude_one(writer: Writer, done: Conclusion) -> bool:
-    state = JobState.ABSTAINED if done.diagnosis.abstained else JobState.DONE
-    changed = writer.connection.execute(
+def _conclude(writer: Writer, won: Sequence[Conclusion]) -> None:
+    """Writes these, whose leases hold and whose rows are locked: few statements, however many jobs."""
+    states = [JobState.ABSTAINED if c.diagnosis.abstained else JobState.DONE for c in won]
+    writer.connection.execute(
         statements.CONCLUDE,
-        {"job": done.job.id, "lease": done.job.token, "new_state": state, "new_finished_at": writer.now,
-         "new_device": done.device, "new_backend": done.backend, "new_seconds": dict(done.seconds)},
+        [{"job": c.job.id, "lease": c.job.token, "new_state": state, "new_finished_at": writer.now,
+          "new_device": c.device, "new_backend": c.backend, "new_seconds": dict(c.seconds)}
+         for c, state in zip(won, states, strict=True)],
     )  # fmt: skip
-    if changed.rowcount != 1:
-        return False
-    insert_results(writer, done.job.id, done.diagnosis, _lineage(writer, done.job))
-    kept = [{"job_id": done.job.id, "name": name, "digest": d} for name, d in done.artifacts.items()]
-    if kept:
-        writer.connection.execute(statements.ARTIFACTS, kept)
-    reason = (done.diagnosis.reason or "").partition(":")[0]
-    detail = {"reason": reason} if reason else {"findings": len(done.diagnosis.findings)}
-    writer.audit(f"job:{done.job.id}", f"job:{state}", device=done.device, **detail)
-    _settle_files(writer, done.job.id)
-    return True
+    lineages = _lineages(writer, [c.job for c in won])
+    _insert(writer, [row for c in won for row in _rows(writer, c.job.id, c.diagnosis, lineages[c.job.id])])
+    artifacts = [
+        {"job_id": c.job.id, "name": name, "digest": d} for c in won for name, d in c.artifacts.items()
+    ]
+    if artifacts:
+        writer.connection.execute(statements.ARTIFACTS, artifacts)
+    for c, state in zip(won, states, strict=True):
+        reason = (c.diagnosis.reason or "").partition(":")[0]
+        detail = {"reason": reason} if reason else {"findings": len(c.diagnosis.findings)}
+        writer.audit(f"job:{c.job.id}", f"job:{state}", device=c.device, **detail)
+    settle_files(writer, dict.fromkeys(i.evidence_id for c in won for i in c.job.inputs))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,17 +84,23 @@ class _Lineage:
     supersedes: str | None = None  #: the job of the revision before
 
 
-def _lineage(writer: Writer, job: Claimed) -> _Lineage:
+def _lineages(writer: Writer, jobs_: Sequence[Claimed]) -> dict[str, _Lineage]:
+    """Each job's standing, by its id."""
+    rows = writer.connection.execute(statements.REVISIONS, {"jobs": [job.id for job in jobs_]})
+    revisions = {row.id: row for row in rows}
+    return {job.id: _lineage(writer, job, revisions.get(job.id)) for job in jobs_}
+
+
+def _lineage(writer: Writer, job: Claimed, mine: Row[Any, Any, Any, Any, Any] | None) -> _Lineage:
     """Marks the results of the series' earlier revisions as superseded; a late one is born so."""
     job_id = job.id
-    mine = writer.connection.execute(statements.REVISION, {"job": job_id}).one_or_none()
     if mine is None:
         return _joined(writer, job) if job.inputs[0].kind == Kind.TABLE else _Lineage()
     others = writer.connection.execute(
         select(Job.id, SeriesRevision.number)
         .join(SeriesRevision, SeriesRevision.id == Job.revision_id)
         .where(
-            SeriesRevision.series_id == mine.series_id, Job.model == mine.model, Job.id != job_id,
+            SeriesRevision.series_id == mine.series_id, Job.model == job.model, Job.id != job_id,
             Job.state.in_(CONCLUDED),
         )
         .order_by(SeriesRevision.number)
@@ -129,31 +146,34 @@ def _supersede(writer: Writer, earlier: Sequence[str], by: str) -> None:
         writer.audit(f"job:{job_id}", "job:superseded", by=by)
 
 
-def insert_results(
-    writer: Writer, job_id: str, diagnosis: Diagnosis, lineage: _Lineage | None = None
-) -> None:
+def insert_results(writer: Writer, job_id: str, diagnosis: Diagnosis) -> None:
+    """The answers of a job that stands by itself, or the one row that says why there is none."""
+    _insert(writer, _rows(writer, job_id, diagnosis, _Lineage()))
+
+
+def _rows(writer: Writer, job_id: str, diagnosis: Diagnosis, lineage: _Lineage) -> list[dict[str, object]]:
     """A concluded job's answers, or the one row that says why there is none."""
-    lineage = lineage or _Lineage()
     flag = {"partial": lineage.partial} if lineage.partial else {}
     common: dict[str, object] = {
         "job_id": job_id, "status": lineage.status, "created_at": writer.now, "partial": bool(flag),
         "supersedes": lineage.supersedes,
     }  # fmt: skip
     if diagnosis.abstained or not diagnosis.findings:
-        row = {
-            "id": f"{job_id}-0",
-            "position": 0,
-            "abstained": True,
-            "reason": diagnosis.reason,
-            "evidence": flag,
-        }
-        writer.connection.execute(statements.RESULTS, {**common, **row})
-        return
-    rows = [
+        return [
+            {**common, "id": f"{job_id}-0", "position": 0, "abstained": True, "reason": diagnosis.reason,
+             "evidence": flag}
+        ]  # fmt: skip
+    return [
         {**common, **_columns(f), "evidence": {**f.evidence, **flag}, "id": f"{job_id}-{n}", "position": n}
         for n, f in enumerate(diagnosis.findings)
     ]
-    writer.connection.execute(statements.RESULTS, rows)
+
+
+def _insert(writer: Writer, rows: Sequence[dict[str, object]]) -> None:
+    """Rows of results; those that say why there is no answer have fewer columns than the others."""
+    for same in ([r for r in rows if "code" in r], [r for r in rows if "code" not in r]):
+        if same:
+            writer.connection.execute(statements.RESULTS, same)
 
 
 def _columns(finding: Finding) -> dict[str, object]:
@@ -163,11 +183,6 @@ def _columns(finding: Finding) -> dict[str, object]:
         "value": finding.value, "unit": finding.unit, "laterality": finding.laterality, "site": finding.site,
         "qualifier": finding.qualifier, "abstained": finding.abstained, "reason": finding.reason,
     }  # fmt: skip
-
-
-def _settle_files(writer: Writer, job_id: str) -> None:
-    """Files of a job's inputs are done once every job of theirs is concluded."""
-    settle_files(writer, writer.connection.scalars(statements.INPUT_IDS, {"job": job_id}))
 
 
 def settle_files(writer: Writer, evidence_ids: Iterable[str]) -> None:

@@ -121,18 +121,38 @@ CLAIM: Update = (
         started_at=bindparam("new_started_at"), not_before=None,
     )
 )  # fmt: skip
-#: (id, kind, format, digest) of a `job`'s inputs, in order
-INPUTS: Select[Any, Any, Any, Any] = (
-    select(Evidence.id, Evidence.kind, Evidence.format, Evidence.digest)
+_of_these: ColumnElement[bool] = JobInput.job_id.in_(bindparam("jobs", expanding=True))
+#: (job_id, id, kind, format, digest) of the inputs of `jobs`, each job's in order
+INPUTS: Select[Any, Any, Any, Any, Any] = (
+    select(JobInput.job_id, Evidence.id, Evidence.kind, Evidence.format, Evidence.digest)
     .join(JobInput, JobInput.evidence_id == Evidence.id)
-    .where(JobInput.job_id == bindparam("job"))
-    .order_by(JobInput.position)
+    .where(_of_these)
+    .order_by(JobInput.job_id, JobInput.position)
 )
-#: when the first of a `job`'s inputs was seen
-SEEN_AT: Select[Any] = (
-    select(func.min(File.first_seen))
-    .join(JobInput, JobInput.evidence_id == File.evidence_id)
-    .where(JobInput.job_id == bindparam("job"))
+#: (job_id, when the first of its inputs was seen) of `jobs`
+SEEN_AT: Select[Any, Any] = (
+    select(JobInput.job_id, func.min(File.first_seen))
+    .join(File, File.evidence_id == JobInput.evidence_id)
+    .where(_of_these)
+    .group_by(JobInput.job_id)
+)
+#: (id, token) of those `jobs` that are running, locked in the order that every writer keeps to
+RUNNING: Select[Any, Any] = (
+    select(Job.id, Job.token)
+    .where(Job.id.in_(bindparam("jobs", expanding=True)), Job.state == JobState.RUNNING)
+    .order_by(Job.id)
+    .with_for_update()
+)
+#: the ids of the jobs under `tokens`, locked likewise
+LEASED: Select[Any] = (
+    select(Job.id)
+    .where(Job.token.in_(bindparam("tokens", expanding=True)), Job.state == JobState.RUNNING)
+    .order_by(Job.id)
+    .with_for_update()
+)
+#: the leases of `jobs` last until `until`
+RENEW: Update = (
+    update(Job).where(Job.id.in_(bindparam("jobs", expanding=True))).values(lease_until=bindparam("until"))
 )
 #: a running `job` that still holds its `lease` is concluded, by `new_` columns
 CONCLUDE: Update = (
@@ -144,19 +164,17 @@ CONCLUDE: Update = (
         seconds=bindparam("new_seconds"), token=None, lease_until=None, error=None,
     )
 )  # fmt: skip
-#: (model, series_id, number, state, reason) of the revision that a `job` reads
-REVISION: Select[Any, Any, Any, Any, Any] = (
-    select(Job.model, SeriesRevision.series_id, SeriesRevision.number, SeriesRevision.state,
+#: (id, series_id, number, state, reason) of the revisions that `jobs` read
+REVISIONS: Select[Any, Any, Any, Any, Any] = (
+    select(Job.id, SeriesRevision.series_id, SeriesRevision.number, SeriesRevision.state,
            SeriesRevision.reason)
     .join(SeriesRevision, SeriesRevision.id == Job.revision_id)
-    .where(Job.id == bindparam("job"))
+    .where(Job.id.in_(bindparam("jobs", expanding=True)))
 )  # fmt: skip
 #: rows of results, whole
 RESULTS: Insert = insert(Result.__table__)  # type: ignore[arg-type]
 #: rows of artifacts
 ARTIFACTS: Insert = insert(Artifact.__table__)  # type: ignore[arg-type]
-#: the ids of a `job`'s inputs
-INPUT_IDS: Select[Any] = select(JobInput.evidence_id).where(JobInput.job_id == bindparam("job"))
 #: the files of `inputs` are done, `at` a time, once nothing is owed of them; tells their ids
 SETTLE: Any = (
     update(File)

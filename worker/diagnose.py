@@ -7,7 +7,6 @@ import random
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,11 +24,15 @@ from ingest import reading as shielded
 from models.payloads import Payload
 from models.registry import Model
 from worker.blame import free_memory, is_memory, is_world
+from worker.overlap import ahead, behind
 from worker.runtime import Runtime, backend_of
 from worker.watchdog import HandedBack, limited
 
 log = get("worker")
 AHEAD_PARTS = 2  #: of a batch that is decoded while it is computed
+CLAIM_BATCHES = 8  #: taken in hand together, so that decoding and committing overlap with computing ...
+CLAIM_SECONDS = 1.0  #: ... of a model that is fast enough: more urgent work waits no longer than that
+HINT_SECONDS = 60.0  #: for which the hint of a job that was read as a neighbour is known to be late
 
 
 @dataclass
@@ -64,18 +67,23 @@ class Diagnoser:
         self._claimed: Sequence[Claimed] = ()
         self._enqueue = enqueue
         self._batches = 0
+        self._pace: dict[str, float] = {}  #: seconds that a model's job took of late
+        self._late: dict[str, float] = {}  #: jobs read as neighbours, whose hints are to come -> when
+        self._returned: set[str] = set()  #: those of the claim in hand that will be hinted again
 
     def diagnose(self, job_id: str) -> int:
         """Answers a hint: claims what is best to do now, reads it, commits. Returns how many jobs.
 
         A hint whose job was passed over for more urgent work goes back to the end of its lane, so that
-        every waiting job keeps a hint. A late hint finds nothing to claim and costs one look.
+        every waiting job keeps a hint. A late hint finds nothing to claim, and costs one look at most.
         Raises Unavailable when the database cannot be reached; the lease then brings the jobs back.
         """
         start = time.perf_counter()
+        if self._is_late(job_id):
+            return 0
         claimed = claims.claim(
             self.store, job_id, worker=self.name, lease_seconds=self.settings.lease_seconds,
-            limit=self.settings.batch_size, lanes=self.lanes, yield_turn=self._is_turn_of_others(),
+            limit=self._limit, lanes=self.lanes, yield_turn=self._is_turn_of_others(),
             held=self.runtime.held,
         )  # fmt: skip
         if not claimed:
@@ -87,7 +95,29 @@ class Diagnoser:
             self._hint_again(job_id)
         with self._in_hand(claimed), limited(self._hard_limit()):
             self._read(claimed)
+        self._note(claimed, job_id, time.perf_counter() - start)
         return len(claimed)
+
+    def _limit(self, model: str) -> int:
+        """Jobs of a model to claim: a batch, or several of one that is known to be fast."""
+        size, pace = self.settings.batch_size, self._pace.get(model)
+        batches = 1 if pace is None else int(CLAIM_SECONDS / (pace * size))
+        return size * min(max(batches, 1), CLAIM_BATCHES)
+
+    def _note(self, claimed: Sequence[Claimed], hinted: str, seconds: float) -> None:
+        """What this claim tells of the next ones: the model's pace, and which hints will come late."""
+        model, pace = claimed[0].model, seconds / len(claimed)
+        self._pace[model] = (self._pace.get(model, pace) + pace) / 2
+        now = time.monotonic()
+        while self._late and now - next(iter(self._late.values())) > HINT_SECONDS:
+            del self._late[next(iter(self._late))]
+        self._late.update({job.id: now for job in claimed if job.id not in {hinted, *self._returned}})
+        self._returned.clear()
+
+    def _is_late(self, job_id: str) -> bool:
+        """Was the job of this hint read as a neighbour just now? So it is told once, and never of a retry."""
+        read_at = self._late.pop(job_id, None)
+        return read_at is not None and time.monotonic() - read_at <= HINT_SECONDS
 
     @contextmanager
     def _in_hand(self, claimed: Sequence[Claimed]) -> Iterator[None]:
@@ -149,34 +179,26 @@ class Diagnoser:
             for job in claimed:
                 self._give_back(job, f"Misconfigured: {error}", final=True)
             return
-        readings: list[Reading] = []
-        for part in self._decoded(model, claimed):
-            self._forward(model, [r for r in part if r.payload is not None])
-            readings += part
-        self._commit([r for r in readings if r.diagnosis is not None])
+        parts = self._parts(claimed)
 
-    def _decoded(self, model: Model, claimed: Sequence[Claimed]) -> Iterator[list[Reading]]:
-        """The batch in parts, each decoded while the device computes the one before; else as a whole.
+        def decode(part: Sequence[Claimed]) -> list[Reading]:
+            return self._decode_all(model, part)
 
-        It pays where the device is not the CPU, or leaves a core idle; a part must still fill the device.
-        """
-        size = max(len(claimed) // AHEAD_PARTS, 1) if self._decodes_ahead() else len(claimed)
-        parts = [claimed[n : n + size] for n in range(0, len(claimed), size)]
-        if len(parts) == 1:
-            yield self._decode_all(model, parts[0])
-            return
-        ahead = ThreadPoolExecutor(1, "decode")
-        try:
-            coming = ahead.submit(self._decode_all, model, parts[0])
-            for following in parts[1:]:
-                ready = coming.result()
-                coming = ahead.submit(self._decode_all, model, following)
-                yield ready
-            yield coming.result()
-        finally:
-            ahead.shutdown(wait=False, cancel_futures=True)
+        decoded = map(decode, parts) if self.settings.decode_ahead == "off" else ahead(decode, parts)
+        with behind(self._commit, alone=len(parts) == 1) as commit:
+            for readings in decoded:
+                self._forward(model, [r for r in readings if r.payload is not None])
+                commit([r for r in readings if r.diagnosis is not None])
 
-    def _decodes_ahead(self) -> bool:
+    def _parts(self, claimed: Sequence[Claimed]) -> list[Sequence[Claimed]]:
+        """What one forward takes: a batch; half of a lone one where a core is idle while it is computed."""
+        size = self.settings.batch_size
+        if len(claimed) <= size and self._halves():
+            size = max(len(claimed) // AHEAD_PARTS, 1)
+        return [claimed[n : n + size] for n in range(0, len(claimed), size)]
+
+    def _halves(self) -> bool:
+        """A half must still fill the device: it pays where that is not the CPU, or leaves a core idle."""
         if self.settings.decode_ahead != "auto":
             return self.settings.decode_ahead == "on"
         cores = len(os.sched_getaffinity(0))
@@ -243,6 +265,7 @@ class Diagnoser:
                 done = [self._conclusion(r, batch) for r in readings]
             kept = conclusions.conclude(self.store, done)
         except Unavailable as error:
+            self._returned.update(r.job.id for r in readings)
             log.warning("commit_waits_for_lease", reason=str(error), jobs=len(readings))
             return
         except Exception as error:  # noqa: BLE001 - an answer that no row can hold fails alone
@@ -257,6 +280,7 @@ class Diagnoser:
             model = reading.job.model
             metrics.stage_seconds.labels("commit", model).observe(seconds)
             if not won:
+                self._returned.add(reading.job.id)
                 log.warning("lease_lost", job=reading.job.id)
                 continue
             abstained = reading.diagnosis is not None and reading.diagnosis.abstained
@@ -290,6 +314,7 @@ class Diagnoser:
         self._give_back(job, f"{stage}: {place(error)} ({trace(error)})", final=not is_world(error))
 
     def _give_back(self, job: Claimed, error: str, *, final: bool = False) -> None:
+        self._returned.add(job.id)
         delay = min(60.0, 10 * 3.0 ** (job.attempts - 1)) * random.uniform(0.5, 1.5)
         state = jobs.give_back(
             self.store, job, error, final=final, max_attempts=self.settings.max_attempts, delay_seconds=delay

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -121,6 +122,49 @@ def test_a_late_hint_is_one_look_and_no_write(bench: Bench) -> None:
     event.listen(bench.store.engine, "before_cursor_execute", lambda *a: statements.append(a[2]), named=False)
     assert bench.diagnoser.diagnose(job) == 0
     assert [s.split()[0] for s in statements] in (["SELECT"], ["BEGIN", "SELECT"])
+
+
+def test_the_hint_of_a_job_read_as_a_neighbour_costs_no_look(bench: Bench) -> None:
+    hints = [bench.owe(f"note {n}".encode()) for n in range(2)]
+    bench.diagnoser.diagnose(hints[0])
+    statements: list[str] = []
+    event.listen(bench.store.engine, "before_cursor_execute", lambda *a: statements.append(a[2]), named=False)
+    assert (bench.diagnoser.diagnose(hints[1]), statements) == (0, [])
+
+
+def test_a_neighbour_that_is_owed_again_is_read_at_its_next_hint(bench: Bench) -> None:
+    hints = [bench.owe(f"note {n}".encode()) for n in range(2)]
+    bench.diagnoser.diagnose(hints[0])
+    bench.diagnoser.diagnose(hints[1])  # its late hint
+    with bench.store.write() as writer:
+        writer.connection.execute(text("UPDATE jobs SET state = 'queued' WHERE id = :i"), {"i": hints[1]})
+        writer.connection.execute(text("DELETE FROM results WHERE job_id = :i"), {"i": hints[1]})
+        writer.connection.execute(text("DELETE FROM artifacts WHERE job_id = :i"), {"i": hints[1]})
+    assert bench.diagnoser.diagnose(hints[1]) == 1
+
+
+def test_a_neighbour_that_failed_for_the_worlds_sake_is_not_taken_for_read(bench: Bench) -> None:
+    first, second = bench.owe(b"cough"), bench.owe(b"fever")
+    bench.archive.path(hashlib.sha256(b"fever").hexdigest()).unlink()
+    bench.diagnoser.diagnose(first)
+    bench.archive.put_bytes(b"fever")
+    bench.time += timedelta(seconds=120)  # its retry is due
+    assert (bench.row(second)[0], bench.diagnoser.diagnose(second)) == ("owed", 1)
+
+
+def test_of_a_fast_model_several_batches_are_claimed_and_each_is_one_forward(bench: Bench) -> None:
+    size = bench.diagnoser.settings.batch_size
+    bench.diagnoser._pace["length"] = 0.001
+    hints = [bench.owe(f"note {n}".encode()) for n in range(2 * size + 1)]
+    assert bench.diagnoser.diagnose(hints[0]) == 2 * size + 1
+    assert bench.model.batches == [size, size, 1]
+    assert {bench.row(hint)[0] for hint in hints} == {"done"}
+
+
+def test_of_a_slow_model_one_batch_is_claimed(bench: Bench) -> None:
+    bench.diagnoser._pace["length"] = 3.0
+    hints = [bench.owe(f"note {n}".encode()) for n in range(bench.diagnoser.settings.batch_size + 1)]
+    assert bench.diagnoser.diagnose(hints[0]) == len(hints) - 1
 
 
 def test_waiting_neighbours_are_read_in_one_forward(bench: Bench) -> None:
