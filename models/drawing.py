@@ -74,6 +74,13 @@ def number(value: float) -> str:
     return f"{value:.4g}" if math.isfinite(value) else "–"
 
 
+def percent(share: float) -> str:
+    """A probability in whole per cent; at the ends "over 99 %" and "under 1 %", since none is certain."""
+    if share > 0.99:
+        return "over 99 %"
+    return f"{100 * share:.0f} %" if share >= 0.01 else "under 1 %"
+
+
 def letters(text: str, marks: Iterable[Mark]) -> str:
     """A sequence, SMILES or other string with parts shaded: red towards the finding, blue away from it."""
     shade = [0.0] * len(text)

@@ -22,4 +22,4 @@ def example() -> Payload:
 
 def render(payload: Payload, findings: Sequence[Finding], artifacts: Mapping[str, bytes]) -> Explanation:
     """Each molecule with its atoms coloured by what they add."""
-    return family.render("bace-activity", payload, findings, artifacts)
+    return family.render(HERE, payload, findings, artifacts)

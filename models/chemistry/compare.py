@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from models.chemistry import kernel
 from models.chemistry.features import Floats, Table
 from models.chemistry.measure import Set
 from models.chemistry.recipe import Recipe
+from models.training.loop import Schedule, fit
 
 Places = NDArray[np.intp]
 Learner = Callable[[Set, Recipe, Places, Places, int], Floats]  #: training rows, other rows, seed: scores
 FOLDED = 1_024  #: columns of the counts that forests see
-EPOCHS, BATCH, LONGEST = 20, 64, 120
+LONGEST = 120  #: characters of a SMILES that are read
+BATCH, EPOCHS, STEPS = 64, 12, 100  #: of the RNN: so many draws in all, whatever the set's size
+WRITINGS = 5  #: of a molecule asked about, whose answers are averaged
 
 
 def folded(table: Table) -> NDArray[np.float32]:
@@ -45,60 +50,67 @@ def _forest(name: str) -> Learner:
     return learn
 
 
-def written(mol: Any, seed: int | None) -> str:
-    """The molecule's SMILES: canonical, or (seed) begun at a drawn atom and walked in a drawn order."""
+def written(mol: Any, seed: int) -> str:
+    """The molecule's SMILES, begun at a drawn atom and walked in a drawn order."""
     from rdkit import Chem
 
-    if seed is None:
-        return str(Chem.MolToSmiles(mol, isomericSmiles=False))
     return str(Chem.MolToRandomSmilesVect(mol, 1, randomSeed=seed, isomericSmiles=False)[0])
 
 
-def coded(smiles: Sequence[str]) -> NDArray[np.int64]:
+def coded(smiles: Sequence[str]) -> Tensor:
     """(n, longest) character numbers; 0 behind the end. Two-letter halogens are two characters."""
-    rows = [[min(ord(c), 127) for c in one[:LONGEST]] for one in smiles]
-    return np.array([row + [0] * (max(map(len, rows)) - len(row)) for row in rows], np.int64)
+    rows = [torch.tensor([min(ord(c), 127) for c in one[:LONGEST]], dtype=torch.int64) for one in smiles]
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+
+class Recurrent(nn.Module):
+    """A two-way GRU over characters; the highest and the mean of its states are read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(128, 32, padding_idx=0)
+        self.gru = nn.GRU(32, 64, batch_first=True, bidirectional=True)
+        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(4 * 64, 1))
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """(batch, length) character numbers to (batch,) standardised answers."""
+        states, _ = self.gru(self.embed(codes))
+        held = (codes > 0)[..., None]
+        highest = states.masked_fill(~held, -1.0).amax(1)  # states lie between -1 and 1
+        mean = (states * held).sum(1) / held.sum(1)
+        return torch.as_tensor(self.head(torch.cat([highest, mean], 1))[:, 0])
+
+
+def batches(sizes: NDArray[Any], random: np.random.Generator) -> Iterator[Places]:
+    """Draws of BATCH places without end: every place once a round, molecules of like size together."""
+    while True:
+        order = random.permutation(len(sizes))
+        for wide in np.array_split(order, max(1, len(order) // (8 * BATCH))):
+            alike = np.array_split(wide[np.argsort(sizes[wide])], max(1, len(wide) // BATCH))
+            yield from (alike[i] for i in random.permutation(len(alike)))
 
 
 def recurrent(data: Set, recipe: Recipe, rows: Places, others: Places, seed: int) -> Floats:
-    """A two-way GRU on the characters of SMILES, written anew at each draw; five writings answer."""
-    import torch
-    from torch import nn
-    from torch.nn import functional as F
-
+    """An RNN on SMILES, each molecule written anew at each draw; several writings answer."""
     torch.set_num_threads(1)
-    torch.manual_seed(seed)
     random = np.random.default_rng(seed)
     middle, spread = float(data.aims[rows].mean()), float(data.aims[rows].std())
     aims = torch.tensor((data.aims - middle) / spread, dtype=torch.float32)
-    embed, gru = nn.Embedding(128, 32, padding_idx=0), nn.GRU(32, 64, batch_first=True, bidirectional=True)
-    head = nn.Sequential(nn.Dropout(0.3), nn.Linear(256, 1))
-    whole = nn.ModuleList([embed, gru, head])
-    optimiser = torch.optim.AdamW(whole.parameters(), lr=3e-3, weight_decay=0.01)
+    drawn = batches(np.array([data.mols[i].GetNumAtoms() for i in rows]), random)
 
-    def forward(pick: NDArray[Any], canonical: bool = False) -> torch.Tensor:
-        told = coded(
-            [written(data.mols[i], None if canonical else int(random.integers(1, 2**30))) for i in pick]
-        )
-        codes = torch.from_numpy(told)
-        states, _ = gru(embed(codes))
-        held = (codes > 0)[..., None]
-        most = states.masked_fill(~held, -1e4).max(1).values
-        mean = (states * held).sum(1) / held.sum(1)
-        return torch.as_tensor(head(torch.cat([most, mean], 1))[:, 0])
+    def write(places: Places) -> Tensor:
+        return coded([written(data.mols[i], int(random.integers(1, 2**30))) for i in places])
 
-    for _ in range(EPOCHS):
-        for pick in np.array_split(random.permutation(rows), max(1, len(rows) // BATCH)):
-            loss = F.mse_loss(forward(pick), aims[pick])
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(whole.parameters(), 1.0)
-            optimiser.step()
-    whole.eval()
+    def draw() -> tuple[Tensor, Tensor]:
+        places = rows[next(drawn)]
+        return write(places), aims[places]
+
+    schedule = Schedule(epochs=EPOCHS, steps=STEPS, rate=4e-3, decay=0.01)
+    trained = fit(Recurrent(), draw, nn.functional.mse_loss, schedule, seed=seed)
+    parts = np.array_split(others, max(1, len(others) // 256))
     with torch.no_grad():
-        parts = np.array_split(others, max(1, len(others) // 256))
-        turns = [np.concatenate([forward(p, turn == 0).numpy() for p in parts]) for turn in range(5)]
-    return np.asarray(np.mean(turns, axis=0) * spread + middle, np.float64)
+        turns = [torch.cat([trained(write(part)) for part in parts]).float() for _ in range(WRITINGS)]
+    return np.asarray(torch.stack(turns).mean(0).numpy() * spread + middle, np.float64)
 
 
 LEARNERS: dict[str, Learner] = {

@@ -94,10 +94,22 @@ def library(arrays: Mapping[str, NDArray[Any]]) -> Library:
     return Library(**tables, steps=arrays["steps"], scale=Scale(mean=arrays["mean"], spread=arrays["spread"]))
 
 
-def gathered(seen: Seen) -> Library:
-    """The library of a training set."""
+def gathered(seen: Seen) -> tuple[Library, NDArray[np.intp]]:
+    """The library of a training set, and (n,) each row's place in it: rows that look equal share one."""
     own = scale(seen.descriptors)
-    return Library(exact=seen.exact, roles=seen.roles, steps=own(seen.descriptors), scale=own)
+    steps = own(seen.descriptors)
+    keys = [
+        b"|".join((_places(seen.exact, i), _places(seen.roles, i), steps[i].tobytes()))
+        for i in range(len(seen))
+    ]
+    _, first, place = np.unique(np.array(keys, object), return_index=True, return_inverse=True)
+    kept = seen.take(first)
+    return Library(exact=kept.exact, roles=kept.roles, steps=steps[first], scale=own), place.reshape(-1)
+
+
+def _places(rows: Table, row: int) -> bytes:
+    """The columns that are set in a row."""
+    return bytes(rows.indices[rows.indptr[row] : rows.indptr[row + 1]].tobytes())
 
 
 def mixed(alike: Floats, near: Floats, share: float, width: float) -> Floats:
@@ -105,22 +117,31 @@ def mixed(alike: Floats, near: Floats, share: float, width: float) -> Floats:
     return np.asarray((1 - share) * alike + share * np.exp(-width * near))
 
 
-def ridge(gram: Floats, aims: Floats, strength: float) -> tuple[Floats, float]:
-    """(m,) coefficients and the offset (the mean aim) of kernel ridge regression."""
+def ridge(gram: Floats, aims: Floats, strength: float, copies: Floats | None = None) -> tuple[Floats, float]:
+    """(m,) coefficients and the offset (the mean aim) of kernel ridge regression.
+
+    copies: (m,) how many rows each one stands for, aims then being their means; the same answers come out.
+    """
     from scipy.linalg import cho_factor, cho_solve
 
-    offset = float(aims.mean())
+    offset = float(np.average(aims, weights=copies))
     held = gram.copy()
-    held[np.diag_indices_from(held)] += strength
+    held[np.diag_indices_from(held)] += strength / (1.0 if copies is None else copies)
     return np.asarray(cho_solve(cho_factor(held, overwrite_a=True), aims - offset)), offset
 
 
-def support(gram: Floats, answers: Floats, penalty: float, *, classify: bool) -> tuple[Floats, float]:
-    """(m,) coefficients, most of them 0, and the offset of support vectors for classes or values."""
+def support(
+    gram: Floats, place: NDArray[np.intp], answers: Floats, penalty: float, *, classify: bool
+) -> tuple[Floats, float]:
+    """(m,) coefficients, many of them 0, and the offset of support vectors for classes or values.
+
+    place: (n,) which of the m molecules each answer is of; several may be of one, and contradict.
+    """
     from sklearn.svm import SVC, SVR
 
+    pairs, copies = np.unique(np.stack([place, answers]), axis=1, return_counts=True)
+    own = pairs[0].astype(np.intp)
     fitted: Any = SVC(kernel="precomputed", C=penalty) if classify else SVR(kernel="precomputed", C=penalty)
-    fitted.fit(gram, answers)
-    coefficients = np.zeros(len(answers))
-    coefficients[fitted.support_] = fitted.dual_coef_[0]
+    fitted.fit(gram[np.ix_(own, own)], pairs[1], sample_weight=copies)
+    coefficients = np.bincount(own[fitted.support_], fitted.dual_coef_[0], minlength=len(gram))
     return coefficients, float(fitted.intercept_[0])

@@ -48,7 +48,7 @@ class Machine:
     recipe: Recipe
     names: tuple[str, ...]  #: of the descriptors
     library: kernel.Library
-    coefficients: Floats  #: (2, training molecules) of kernel ridge and of the support vectors
+    coefficients: Floats  #: (2, library) of kernel ridge and of the support vectors
     offsets: Floats  #: (2,)
     packed: kernel.Arrays  #: the trees, as they are saved
     trees: tuple[Predictor, ...]
@@ -115,11 +115,13 @@ def fit(
     errors: Floats = UNMEASURED,
 ) -> Machine:  # fmt: skip
     """The machines fitted to all of the molecules; the blend is found out of fold (see `measure`)."""
-    library = kernel.gathered(seen)
-    grams = mixtures(library.alike(seen)[0], library.near(seen), recipe)
+    library, place = kernel.gathered(seen)
+    kept = seen.take(np.unique(place, return_index=True)[1])
+    grams = mixtures(library.alike(kept)[0], library.near(kept), recipe)
+    copies = np.bincount(place).astype(np.float64)
     fitted = (
-        kernel.ridge(grams[0], aims, recipe.kernel.ridge),
-        kernel.support(grams[1], answers, recipe.support.penalty, classify=recipe.classifies),
+        kernel.ridge(grams[0], np.bincount(place, aims) / copies, recipe.kernel.ridge, copies),
+        kernel.support(grams[1], place, answers, recipe.support.penalty, classify=recipe.classifies),
     )
     grown = grow(tree_table(seen, library), aims, recipe.trees, seed)
     packed = {n: a for i, tree in enumerate(grown) for n, a in pack(tree, prefix=f"trees{i}.").items()}

@@ -6,6 +6,7 @@ import pytest
 
 from db.records import Finding
 from models import registry
+from models.drawing import percent
 from models.payloads import Molecules
 
 DIAZEPAM = "CN1c2ccc(Cl)cc2C(=NCC1=O)c1ccccc1"
@@ -47,9 +48,11 @@ def test_what_is_unlike_the_inhibitors_is_left_open_beside_one_that_is_answered(
     assert second.probability is None
 
 
-def test_the_drawing_has_the_molecule_and_its_probability() -> None:
+def test_the_drawing_has_the_molecule_its_probability_and_units() -> None:
     findings = told("bbb-permeability", DIAZEPAM)
     drawn = registry.family("bbb-permeability").render(Molecules(smiles=(DIAZEPAM,)), findings, {})
     page = drawn.content.decode()
     assert page.count("<svg") == 2  # the molecule, and its properties as bars
-    assert f"{findings[0].probability:.3f}" in page
+    assert f"probability {percent(findings[0].probability or 0)}" in page
+    assert "<td>molecular weight</td>" in page
+    assert "<td>g/mol</td>" in page

@@ -8,10 +8,22 @@ import numpy as np
 import pytest
 from rdkit import Chem, DataStructs
 from rdkit.Chem import rdFingerprintGenerator
+from sklearn.svm import SVC
 
 from db.records import Diagnosis
-from models import registry
-from models.chemistry import dataset, features, kernel, machine, measure, recipe, structure
+from models import card, registry
+from models.chemistry import (
+    compare,
+    dataset,
+    family,
+    features,
+    fitting,
+    kernel,
+    machine,
+    measure,
+    recipe,
+    structure,
+)
 from models.chemistry.model import Chemist
 from models.payloads import Molecules, Note
 from models.solubility import HERE
@@ -83,6 +95,27 @@ def test_ridge_on_the_kernel_is_that_of_scikit_learn() -> None:
     coefficients, offset = kernel.ridge(gram, y, 0.5)
     reference = KernelRidge(alpha=0.5, kernel="precomputed").fit(gram, y - y.mean())
     np.testing.assert_allclose(gram @ coefficients + offset, reference.predict(gram) + y.mean())
+
+
+def test_a_molecule_counts_as_often_as_it_occurs() -> None:
+    random = np.random.default_rng(1)
+    x = random.random((4, 6))
+    place, y = np.array([0, 1, 2, 2, 2, 3, 3]), np.array([0.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0])
+    gram, copies = x @ x.T, np.bincount(place).astype(float)
+    every = gram[np.ix_(place, place)]
+    once, offset = kernel.ridge(gram, np.bincount(place, y) / copies, 0.5, copies)
+    often, same = kernel.ridge(every, y, 0.5)
+    np.testing.assert_allclose(gram @ once + offset, (every @ often + same)[[0, 1, 2, 5]])
+    kept, bias = kernel.support(gram, place, y, 1.0, classify=True)
+    reference = SVC(kernel="precomputed").fit(every, y).decision_function(every)
+    np.testing.assert_allclose((gram @ kept + bias)[place], reference, atol=1e-3)
+
+
+def test_mirror_images_share_one_place_of_the_library() -> None:
+    mols = [parsed(s).mol for s in ("C[C@H](N)CO", "CCO", "C[C@@H](N)CO")]
+    library, place = kernel.gathered(features.seen(mols, ("MolWt", "TPSA")))
+    assert len(library.steps) == 2
+    assert place[0] == place[2] != place[1]
 
 
 def test_known_solubilities_are_met_within_their_intervals() -> None:
@@ -171,6 +204,57 @@ def test_a_column_that_lacks_is_named(tmp_path: Path) -> None:
     path.write_text("smiles,other\nCCO,1\n", "utf-8")
     with pytest.raises(ValueError, match="measured log solubility"):
         dataset.read(path, recipe.read(HERE).columns)
+
+
+def test_a_round_of_draws_holds_every_molecule_once() -> None:
+    drawn = compare.batches(np.arange(200) % 7, np.random.default_rng(2))
+    assert sorted(np.concatenate([next(drawn) for _ in range(3)])) == list(range(200))
+
+
+def test_one_molecule_is_written_in_many_ways() -> None:
+    mol = Chem.MolFromSmiles(CAFFEINE)
+    told = {compare.written(mol, seed) for seed in range(9)}
+    assert len(told) > 1
+    assert {Chem.CanonSmiles(smiles) for smiles in told} == {Chem.CanonSmiles(CAFFEINE)}
+
+
+def test_the_network_on_smiles_learns_what_letters_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "EPOCHS", 1)
+    monkeypatch.setattr(compare, "STEPS", 60)
+    chains = ["C" * n + end for n in range(2, 12) for end in ("O", "N", "F", "C")]
+    mols = tuple(Chem.MolFromSmiles(smiles) for smiles in chains)
+    aims = np.array([float(len(smiles)) for smiles in chains])
+    none = np.zeros((40, 0))
+    part = measure.Set(
+        seen=features.Seen(exact=features.table([]), roles=features.table([]), descriptors=none),
+        names=(), answers=aims, aims=aims, groups=np.arange(40), mols=mols,
+    )  # fmt: skip
+    places = np.random.default_rng(3).permutation(40)
+    said = compare.recurrent(part, recipe.read(HERE), places[:30], places[30:], 0)
+    assert np.corrcoef(said, aims[places[30:]])[0, 1] > 0.8
+
+
+def test_a_training_ends_as_a_folder_that_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chains = ["C" * n + end for n in range(1, 11) for end in ("O", "N", "C", "(=O)O", "Cl", "Br")]
+    rows = [f"{smiles},{1.0 - 0.6 * len(smiles)}" for smiles in chains]
+    heading = "smiles,measured log solubility in mols per litre"
+    (tmp_path / "set.csv").write_text("\n".join([heading, *rows]) + "\n", "utf-8")
+    own = recipe.read(HERE)
+    few = own.model_copy(update={"trees": own.trees.model_copy(update={"rounds": 5})})
+    monkeypatch.setattr("models.chemistry.fitting.recipe.read", lambda _: few)
+    out = tmp_path / "solubility"
+    fitting.train(HERE, tmp_path / "set.csv", out, minutes=0)
+    written = card.read(out)
+    assert written.weights_sha256 != registry.card("solubility").weights_sha256
+    (found,) = registry.family("solubility").load(written, "cpu").examine([Molecules(smiles=("CCCCCO",))])
+    assert found.findings[0].value == pytest.approx(1.0 - 0.6 * 6, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("logarithm", "told"), [(0.3, "2 mol/L"), (-3, "1 mmol/L"), (-4.6, "25 µmol/L"), (-9.7, "0.2 nmol/L")]
+)
+def test_a_solubility_is_told_as_people_weigh_it(logarithm: float, told: str) -> None:
+    assert family.concentration(logarithm) == told
 
 
 @needs_data

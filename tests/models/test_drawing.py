@@ -99,3 +99,10 @@ def test_a_figure_is_carried_inside_the_page() -> None:
     told = drawing.page("t", drawing.figure(b"\x89PNG", 'a "b"'))
     assert b'src="data:image/png;base64,iVBORw=="' in told
     assert b"http" not in told
+
+
+@pytest.mark.parametrize(
+    ("share", "told"), [(0.534, "53 %"), (0.9951, "over 99 %"), (0.99, "99 %"), (0.0004, "under 1 %")]
+)
+def test_no_probability_is_told_as_certain(share: float, told: str) -> None:
+    assert drawing.percent(share) == told
