@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from models.registry import Model
 
 HERE = Path(__file__).parent
+NO_WEIGHTS = "Residues are weighed of the first ten peptides of a file that are answered."
 
 
 def load(card: ModelCard, device: str) -> Model:
@@ -44,17 +45,25 @@ def render(payload: Payload, findings: Sequence[Finding], artifacts: Mapping[str
     ]
     for finding in findings:
         seen: Mapping[str, Any] = finding.evidence
+        where = str(finding.site).replace("record", "Peptide")
         if finding.abstained:
-            parts.append(drawing.heading(f"{finding.site}: left open ({finding.reason})"))
+            parts.append(drawing.heading(f"{where}: left open ({finding.reason})"))
             continue
         word = "antimicrobial" if finding.positive else "not antimicrobial"
-        told = f"{finding.probability:.3f} (asked: {finding.threshold})"
-        parts.append(drawing.heading(f"{finding.site}: {word}, {told}"))
+        told = f"probability {drawing.percent(finding.probability or 0.0)}"
+        asked = f"antimicrobial from {100 * (finding.threshold or 0.0):g} % on"
+        parts.append(drawing.heading(f"{where}: {word}, {told} ({asked})"))
         peptide, weights = payload.records[seen["record"] - 1], list(seen.get("weights", ()))
-        most = max((abs(w) for w in weights), default=1.0) or 1.0
+        most = max((abs(w) for w in weights), default=0.0) or 1.0
         parts.append(drawing.letters(peptide, [(i, i + 1, w / most) for i, w in enumerate(weights)]))
+        parts.append(
+            drawing.paragraph(f"The darkest residue: {most:.2g} log-odds." if weights else NO_WEIGHTS)
+        )
         near = [
-            (r["peptide"], "yes" if r["antimicrobial"] else "no", r["likeness"]) for r in seen["relatives"]
+            (r["peptide"], "yes" if r["antimicrobial"] else "no", f"{100 * r['likeness']:.0f} %")
+            for r in seen["relatives"]
         ]
-        parts.append(drawing.table(("most alike of training", "antimicrobial", "likeness"), near))
-    return Explanation(media_type="text/html", content=drawing.page("peptide-amp", *parts))
+        parts.append(drawing.table(("most alike of those learnt from", "antimicrobial", "likeness"), near))
+    return Explanation(
+        media_type="text/html", content=drawing.page("Antimicrobial peptides by sequence", *parts)
+    )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from models.registry import Model
 
 HERE = Path(__file__).parent
-NAMES = {"SO:0000163": "donor (exon | intron)", "SO:0000164": "acceptor (intron | exon)"}
+NAMES = {"SO:0000163": "Donor site (exon | intron)", "SO:0000164": "Acceptor site (intron | exon)"}
 
 
 def load(card: ModelCard, device: str) -> Model:
@@ -36,9 +36,11 @@ def _told(finding: Finding) -> str:
     name = NAMES.get(finding.code.value, finding.code.meaning)
     if finding.abstained:
         return f"{name}, {finding.site}: left open ({finding.reason})"
-    word = "yes" if finding.positive else "no"
-    chance = f"{finding.probability:.3f} (asked: {finding.threshold})"
-    return f"{name}, {finding.site}: {word}, {chance}"
+    from models import drawing
+
+    word, chance = "yes" if finding.positive else "no", drawing.percent(finding.probability or 0.0)
+    asked = f"yes from {100 * (finding.threshold or 0.0):g} % on"
+    return f"{name}, {finding.site}: {word}, probability {chance} ({asked})"
 
 
 def render(payload: Payload, findings: Sequence[Finding], artifacts: Mapping[str, bytes]) -> Explanation:
@@ -57,4 +59,5 @@ def render(payload: Payload, findings: Sequence[Finding], artifacts: Mapping[str
             most = max(abs(w) for w in weights) or 1.0
             marks = [(i + (i >= half), i + (i >= half) + 1, w / most) for i, w in enumerate(weights)]
             parts.append(drawing.letters(f"{window[:half]}|{window[half:]}", marks))
-    return Explanation(media_type="text/html", content=drawing.page("splice-site", *parts))
+            parts.append(drawing.paragraph(f"The darkest base: {most:.2g} log-odds."))
+    return Explanation(media_type="text/html", content=drawing.page("Splice junctions in DNA", *parts))

@@ -42,11 +42,19 @@ def render(payload: Payload, findings: Sequence[Finding], artifacts: Mapping[str
     parts = []
     for finding in findings:
         seen: Mapping[str, Any] = finding.evidence
-        told = f"{finding.code.value} {finding.code.meaning}: {finding.probability:.3f}"
-        parts.append(drawing.heading(f"{told} (asked: {finding.threshold})"))
-        others = [(f"{a['code']} {a['meaning']}", a["probability"]) for a in seen["alternatives"]]
-        parts.append(drawing.table(("otherwise", "probability"), others))
-        shown = [(f"{g['gene']} = {g['value']}", float(g["weight"])) for g in seen["genes"]]
-        parts.append(drawing.paragraph(f"The {len(shown)} of {seen['of']} genes that moved it most."))
+        told = f"{finding.code.meaning}: probability {drawing.percent(finding.probability or 0.0)}"
+        parts.append(drawing.heading(f"{told} (answered from {100 * (finding.threshold or 0.0):g} % on)"))
+        others = [(a["meaning"], a["code"], drawing.percent(a["probability"])) for a in seen["alternatives"]]
+        parts.append(drawing.table(("otherwise", "ICD-O-3", "probability"), others))
+        shown = [(f"{g['gene']}, value {g['value']:.2f}", float(g["weight"])) for g in seen["genes"]]
+        parts.append(
+            drawing.paragraph(
+                f"The {len(shown)} of {seen['of']} genes that moved it most. The set names genes by their "
+                "place alone; a value is the natural logarithm of the relative intensity."
+            )
+        )
         parts.append(drawing.bars(shown, unit=seen["unit"]))
-    return Explanation(media_type="text/html", content=drawing.page("tumour-expression", *parts))
+    return Explanation(
+        media_type="text/html",
+        content=drawing.page("Small round blue cell tumours by gene expression", *parts),
+    )

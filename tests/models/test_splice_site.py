@@ -195,7 +195,8 @@ def test_a_row_of_another_length_is_refused_by_its_line(tmp_path: Path) -> None:
 def test_render_draws_the_window_with_its_junction() -> None:
     payload = Sequences(records=(DONOR,), alphabet="dna")
     drawn = registry.family("splice-site").render(payload, examine(DONOR).findings[:1], {}).content.decode()
-    assert "donor" in drawn
+    assert "Donor site" in drawn
+    assert "probability over 99 %" in drawn
     assert "|" in drawn
     assert drawn.count("<span") > 20
 
