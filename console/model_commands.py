@@ -5,11 +5,15 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from console.shared import Home, Json, answer, answer_json, opened, say, table
+from console.wording import answered
+
+if TYPE_CHECKING:
+    from models.card import ModelCard
 
 models = typer.Typer(help="The model families: cards, training, evaluation.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A model, as `wetread models list` names it.")]
@@ -119,12 +123,14 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="Stop after this long.")] = None,
 ) -> None:
     """Train a family anew: weights, plots, a card and an example, served once `models import` takes them."""
-    from models.training import progress
+    from models.training import package, progress
 
     target = out / name
     target.mkdir(parents=True, exist_ok=True)
     with progress.bar(sys.stderr) as told:
         _part(name, "train").train(data, target, seed=seed, minutes=minutes, progress=told)
+    if (target / "card.toml").is_file():
+        package.credited(target, name, data)
     answer(str(target))
 
 
@@ -137,20 +143,47 @@ def evaluate(
     ] = None,
     folds: Annotated[int | None, typer.Option(min=2, help="Retrain the recipe in K folds instead.")] = None,
     device: Annotated[str, typer.Option()] = "auto",
+    home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a model on a data set, each figure with its 95 % confidence interval."""
+    """Measure the model that serves on a data set, each figure with its 95 % confidence interval."""
+    from db.settings import load
+    from models import registry
     from worker.runtime import choose_device
 
-    found = _part(name, "evaluate").evaluate(_data(name, data), folds=folds, device=choose_device(device))
+    if home is not None:
+        registry.only_in(load(home).folder("models"))
+    card = registry.card(name)
+    card.verify()
+    measure = _part(name, "evaluate").evaluate
+    found = measure(_data(name, data), folds=folds, device=choose_device(device), name=name)
     if as_json:
-        answer_json(found)
+        answer_json(_measured(card) | found)
         return
+    answer(f"{card.name} {card.version} of the {registry.origin(card)}, weights {card.weights_sha256[:12]}")
     for metric, value in found.items():
-        if isinstance(value, dict):
-            answer(f"{metric:24} {value['value']:.4f}  (95 % {value['low']:.4f} to {value['high']:.4f})")
-        else:
-            answer(f"{metric:24} {value}")
+        answer(f"{metric:24} {_shown(value)}")
+
+
+def _measured(card: ModelCard) -> dict[str, Any]:
+    """Which model an evaluation is of, and whether it is the release's or the home's own."""
+    from models import registry
+
+    return {
+        "model": card.name,
+        "model_version": card.version,
+        "weights_sha256": card.weights_sha256,
+        "served_from": registry.origin(card),
+    }
+
+
+def _shown(value: Any) -> str:
+    """A figure with its interval, or whatever else an evaluation tells."""
+    if isinstance(value, dict) and "value" in value:
+        return f"{value['value']:.4f}  (95 % {value['low']:.4f} to {value['high']:.4f})"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {part}" for name, part in value.items())
+    return str(value)
 
 
 @models.command()
@@ -226,8 +259,8 @@ def explain_input(
     out.chmod(0o600)
     for finding in diagnosis.findings:
         sure = "" if finding.probability is None else f" {finding.probability:.3f}"
-        answered = finding.reason or ("positive" if finding.positive else finding.qualifier or "negative")
-        answer(f"{finding.code.meaning} ({finding.code.value}){sure}: {answered}")
+        said = answered(finding.positive, finding.qualifier, finding.reason)
+        answer(f"{finding.code.meaning} ({finding.code.value}){sure}: {said}")
     answer(f"{out} ({found.media_type})")
 
 

@@ -64,6 +64,12 @@ def also_in(folder: Path) -> None:
         cards.cache_clear()
 
 
+def only_in(folder: Path) -> None:
+    """This home's own models alone go before the release's, whichever were named before."""
+    _homes[:] = [folder]
+    cards.cache_clear()
+
+
 @cache
 def cards() -> tuple[ModelCard, ...]:
     """Every model's card, by name. Imports no network. Raises Misconfigured of a card that is malformed."""
@@ -86,6 +92,11 @@ def card(name: str) -> ModelCard:
         if candidate.name == name:
             return candidate
     raise Misconfigured(f"no model named {name!r}; there are {', '.join(c.name for c in cards())}")
+
+
+def origin(found: ModelCard) -> str:
+    """Where a card's weights lie: "release", or "home" for a hospital's own."""
+    return "release" if found.folder.parent == HERE else "home"
 
 
 def served(names: str) -> tuple[ModelCard, ...]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from models import registry
 from models.bbb_permeability import HERE
 
 
-def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> dict[str, Any]:
+def evaluate(
+    data: Path, *, folds: int | None = None, device: str = "cpu", name: str = "bbb-permeability"
+) -> dict[str, Any]:
     """Each figure with its 95 % interval, and n; see `models.chemistry.measure.evaluate`."""
     from models.chemistry import measure
 
-    return measure.evaluate(HERE, data, folds)
+    return measure.evaluate(registry.card(name).folder, data, folds)
 
 
 def curves(data: Path, *, folds: int | None = None) -> dict[str, Any]:

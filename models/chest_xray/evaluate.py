@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from db.errors import Rejected
+from models import registry
 from models.calibration import fit_temperature
 from models.card import ModelCard, read
 from models.chest_xray import films as source
@@ -24,7 +25,9 @@ HERE = Path(__file__).parent
 Labels = NDArray[np.int64]
 
 
-def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> dict[str, Any]:
+def evaluate(
+    data: Path, *, folds: int | None = None, device: str = "cpu", name: str = "chest-xray"
+) -> dict[str, Any]:
     """`auc`, `accuracy`, `recall`, `precision`, `f1` of pneumonia, `n`, and more where the data allow.
 
     An npz's test part is read, or val where there is no test. A folder may hold the class folders or
@@ -33,24 +36,24 @@ def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> di
     here all the same). Films of one person are drawn together. folds: the serving recipe is
     retrained in that many folds instead. Raises Rejected on another layout.
     """
+    card = registry.card(name)
     if data.is_dir():
-        return _films(data, folds, device)
+        return _films(data, folds, card, device)
     if data.suffix != ".npz":
         raise Rejected("unknown-layout", "expected an npz or a folder of class folders")
-    return _thumbnails(data, folds, device)
+    return _thumbnails(data, folds, card, device)
 
 
-def _films(data: Path, folds: int | None, device: str) -> dict[str, Any]:
+def _films(data: Path, folds: int | None, card: ModelCard, device: str) -> dict[str, Any]:
     found = source.films(data, "test")
     labels = np.array([film.label for film in found])
     persons = np.array([film.person for film in found])
     images = load_films(found, FILM.side)
     if folds is not None:
-        return _retrained(images, labels, persons, folds)
-    card = read(HERE)
-    ensemble = Ensemble.read(HERE / "films.safetensors", FILM, device)
+        return _retrained(images, labels, persons, folds, card)
+    ensemble = Ensemble.read(card.folder / "films.safetensors", FILM, device)
     logits = scores(ensemble.members, images.to(device), (1.0,))
-    gate = Gate(load_file(HERE / "gate.safetensors"), device)
+    gate = Gate(load_file(card.folder / "gate.safetensors"), device)
     with torch.inference_mode():
         refused = [verdict for part in torch.split(images.to(device), 64) for verdict in gate.refuse(part)]
     figures = _three(logits, labels, persons, card.threshold("pneumonia"), ensemble.temperatures[0])
@@ -71,18 +74,19 @@ def _three(
     return figures | {"n": len(labels)}
 
 
-def _retrained(images: torch.Tensor, labels: Labels, persons: NDArray[np.str_], folds: int) -> dict[str, Any]:
+def _retrained(
+    images: torch.Tensor, labels: Labels, persons: NDArray[np.str_], folds: int, card: ModelCard
+) -> dict[str, Any]:
     """The recipe retrained in folds by person; the threshold is the card's, chosen elsewhere."""
     from models.chest_xray.train import FILMS, cross_validate
 
     fold = source.folds(labels.tolist(), persons.tolist(), folds, 0)
     result = cross_validate(images, labels, fold, FILMS, seed=0, minutes=None, keep=None, progress=None)
     temperature = fit_temperature(measure.margin(result.logits), (labels > 0).astype(int))
-    return _three(result.logits, labels, persons, read(HERE).threshold("pneumonia"), temperature)
+    return _three(result.logits, labels, persons, card.threshold("pneumonia"), temperature)
 
 
-def _thumbnails(data: Path, folds: int | None, device: str) -> dict[str, Any]:
-    card: ModelCard = read(HERE)
+def _thumbnails(data: Path, folds: int | None, card: ModelCard, device: str) -> dict[str, Any]:
     there = source.parts(data)
     part = next(
         (p for p in (("test", "val", "train") if folds is None else ("train", "val", "test")) if p in there),
@@ -91,7 +95,7 @@ def _thumbnails(data: Path, folds: int | None, device: str) -> dict[str, Any]:
     held = source.thumbnails(data, part)
     images = enlarge(held.images)
     if folds is None:
-        ensemble = Ensemble.read(HERE / "thumbnails.safetensors", THUMBNAIL, device)
+        ensemble = Ensemble.read(card.folder / "thumbnails.safetensors", THUMBNAIL, device)
         temperature = ensemble.temperatures[0]
         logits = scores(ensemble.members, images.to(device), ZOOMS)
     else:

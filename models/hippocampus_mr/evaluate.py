@@ -10,6 +10,7 @@ import numpy as np
 from safetensors.torch import load_file
 from torch import nn
 
+from models import registry
 from models.card import read as read_card
 from models.evaluation import bootstrap
 from models.hippocampus_mr.data import Labelled, read
@@ -20,7 +21,9 @@ from models.hippocampus_mr.segment import outline
 HERE = Path(__file__).parent
 
 
-def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> dict[str, Any]:
+def evaluate(
+    data: Path, *, folds: int | None = None, device: str = "cpu", name: str = "hippocampus-mr"
+) -> dict[str, Any]:
     """`dice_anterior`, `dice_posterior`, `hd95_mm`, `volume_error_percent`, `n`; means over volumes.
 
     data: a folder with `images/` and `labels/`. Every volume is scored, also those that service would
@@ -30,8 +33,9 @@ def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> di
     volumes = read(data)
     if folds is not None:
         return figures(_retrained(volumes, folds, device))
-    network = unpack(load_file(HERE / "unet.safetensors"), device)
-    limit = read_card(HERE).threshold("expected_dice")
+    card = registry.card(name)
+    network = unpack(load_file(card.folder / "unet.safetensors"), device)
+    limit = card.threshold("expected_dice")
     rows, refused, mirrored = [], 0, 0
     for volume in volumes:
         found = outline(network, volume.payload(), device)

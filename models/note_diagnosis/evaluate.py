@@ -49,7 +49,9 @@ def logits(model: Linear, texts: list[str]) -> Floats:
     return np.stack([model.logits(t) for t in texts])
 
 
-def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> dict[str, Any]:
+def evaluate(
+    data: Path, *, folds: int | None = None, device: str = "cpu", name: str = "note-diagnosis"
+) -> dict[str, Any]:
     """Accuracy and macro F1 with 95 % intervals, n, and the fraction abstained.
 
     Every text counts in both figures by its likeliest disease, those on which the model abstains
@@ -61,7 +63,7 @@ def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> di
     from models.payloads import Note
 
     texts, truth = labels.read(data)
-    served = registry.load("note-diagnosis", device)
+    served = registry.load(name, device)
     assert isinstance(served, NoteDiagnosis)  # noqa: S101 - the registry opens the family it was asked for
     if folds:
         table = out_of_fold(texts, truth, folds)

@@ -59,14 +59,16 @@ def probabilities(
     return found
 
 
-def _answers(data: Path, folds: int | None, device: str) -> tuple[Labels, Floats, Labels | None, list[bool]]:
+def _answers(
+    data: Path, folds: int | None, device: str, name: str
+) -> tuple[Labels, Floats, Labels | None, list[bool]]:
     """(labels, probabilities, clusters where folds were cut, which peptides the model abstains on)."""
     from models import registry
     from models.peptide_amp.data import read
     from models.peptide_amp.model import PeptideAmp, refusal
 
     peptides, labels = read(data)
-    served = registry.load("peptide-amp", device)
+    served = registry.load(name, device)
     assert isinstance(served, PeptideAmp)  # noqa: S101 - the registry opens the family it was asked for
     groups = None
     if folds:
@@ -81,13 +83,15 @@ def _answers(data: Path, folds: int | None, device: str) -> tuple[Labels, Floats
     return labels, chances, groups, silent
 
 
-def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> dict[str, Any]:
+def evaluate(
+    data: Path, *, folds: int | None = None, device: str = "cpu", name: str = "peptide-amp"
+) -> dict[str, Any]:
     """accuracy, mcc and auc with 95 % intervals, n, and the fraction abstained.
 
     Every peptide counts, by probability .5, those on which the model abstains too. With folds the
     recipe is carried out anew in each, peptides that are alike kept together.
     """
-    labels, chances, groups, silent = _answers(data, folds, device)
+    labels, chances, groups, silent = _answers(data, folds, device, name)
     return {
         **figures(labels, chances, groups),
         "n": len(labels),
@@ -98,7 +102,7 @@ def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> di
 
 def curves(data: Path, *, folds: int | None = None) -> dict[str, Any]:
     """Truth, probabilities and which peptides are answered, for plots (see `models.training.curves`)."""
-    labels, chances, _, silent = _answers(data, folds, "cpu")
+    labels, chances, _, silent = _answers(data, folds, "cpu", "peptide-amp")
     return {
         "y": labels,
         "p": chances,

@@ -34,7 +34,9 @@ def probabilities(windows: list[str], labels: NDArray[np.int64], folds: int) -> 
     return np.asarray(softmax(table, axis=1))
 
 
-def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> dict[str, Any]:
+def evaluate(
+    data: Path, *, folds: int | None = None, device: str = "cpu", name: str = "splice-site"
+) -> dict[str, Any]:
     """Accuracy with its 95 % interval over groups of equal windows, and n.
 
     Every window counts by its likeliest class, those on which the model would abstain too. Without
@@ -46,7 +48,7 @@ def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> di
     from models.splice_site.model import SpliceSite
 
     windows, labels = read(data)
-    served = registry.load("splice-site", device)
+    served = registry.load(name, device)
     assert isinstance(served, SpliceSite)  # noqa: S101 - the registry opens the family it was asked for
     table = probabilities(windows, labels, folds) if folds else served.machine.probabilities(windows)
     return {

@@ -47,7 +47,9 @@ def out_of_fold(table: Floats, labels: Labels, folds: int, seed: int = 0) -> tup
     return scores, distances
 
 
-def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> dict[str, Any]:
+def evaluate(
+    data: Path, *, folds: int | None = None, device: str = "cpu", name: str = "tumour-expression"
+) -> dict[str, Any]:
     """Accuracy, n, and the fraction abstained, on a folder of `*_x*.csv` and `*_y*.csv`.
 
     Every sample counts by its likeliest tumour, those on which the model abstains too. With folds the
@@ -60,7 +62,7 @@ def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> di
     from models.tumour_expression.model import TumourExpression
 
     table, labels = read(data)
-    served = registry.load("tumour-expression", device)
+    served = registry.load(name, device)
     assert isinstance(served, TumourExpression)  # noqa: S101 - the registry opens the family it was asked for
     scores = out_of_fold(table, labels, folds)[0] if folds else served.centroids.scores(table)
     samples = [Expression(genes=GENES, values=row.astype(np.float32)) for row in table]

@@ -1,0 +1,79 @@
+"""`models evaluate` measures the model that serves, and says which that is."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from console import cli
+from models import registry
+
+RELEASED = Path(registry.__file__).parent / "note_assertion"
+
+
+@pytest.fixture(autouse=True)
+def _registry() -> Iterator[None]:
+    yield
+    registry._homes.clear()
+    registry.cards.cache_clear()
+
+
+@pytest.fixture
+def kit(tmp_path: Path) -> Path:
+    """Four denials and four affirmations, as the NegEx kit has them."""
+    lines = ["Report No.\tConcept\tSentence\tNegation"]
+    lines += [f"{i}\tfever\tThe patient denies FEVER on day {i}.\tNegated" for i in range(4)]
+    lines += [f"{i}\tfever\tThe patient had FEVER on day {i}.\tAffirmed" for i in range(4)]
+    (tmp_path / "kit.tsv").write_text("\n".join(lines) + "\n", "utf-8")
+    return tmp_path / "kit.tsv"
+
+
+def placed(home: Path, name: str) -> None:
+    """The released lists without "denies", as a home's own model."""
+    folder = home / "models" / name
+    shutil.copytree(RELEASED, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    terms = (folder / "negated.toml").read_bytes()
+    (folder / "negated.toml").write_bytes(terms.replace(b'"denies", ', b"", 1))
+    digest, changed = (hashlib.sha256(t).hexdigest() for t in (terms, (folder / "negated.toml").read_bytes()))
+    card = (folder / "card.toml").read_text("utf-8").replace(digest, changed)
+    card = card.replace('name = "note-assertion"', f'name = "{name}"', 1)
+    family = "" if name == "note-assertion" else 'family = "note-assertion"\n'
+    (folder / "card.toml").write_text(family + card.replace("1.0.", "7.0.", 1), "utf-8")
+
+
+def evaluated(
+    name: str, data: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> dict[str, Any]:
+    asked = ["models", "evaluate", name, "--data", str(data), "--home", str(home), "--json"]
+    monkeypatch.setattr(sys, "argv", ["wetread", *asked])
+    with contextlib.suppress(SystemExit):
+        cli.main()
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+@pytest.mark.parametrize("name", ["note-assertion", "ours"])
+def test_a_home_s_own_model_is_the_one_that_is_measured(
+    name: str, kit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    placed(tmp_path / "home", name)
+    found = evaluated(name, kit, tmp_path / "home", monkeypatch, capsys)
+    assert (found["model"], found["served_from"]) == (name, "home")
+    assert found["model_version"].startswith("7.0.")
+    assert found["recall"]["value"] == 0  # "denies" denies nothing here
+
+
+def test_without_one_the_release_s_is_measured(
+    kit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = evaluated("note-assertion", kit, tmp_path / "home", monkeypatch, capsys)
+    assert (found["served_from"], found["recall"]["value"]) == ("release", 1)
+    assert found["weights_sha256"] == registry.card("note-assertion").weights_sha256
