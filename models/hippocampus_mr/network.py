@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import torch
-from monai.networks.nets.dynunet import DynUNet
 from torch import Tensor, nn
+
+from models.hippocampus_mr.unet import UNet
+
+if TYPE_CHECKING:
+    from monai.networks.nets.dynunet import DynUNet
 
 CLASSES = 3  #: background, anterior, posterior
 STRIDE = 8  #: every side of an input is a multiple of this
@@ -17,8 +24,10 @@ def build() -> DynUNet:
     """The untrained network: (batch, 1, to the right, to the front, to the head) to logits of three classes.
 
     In training it returns (batch, 1 + HEADS, classes, ...), the heads enlarged to the input's size; in
-    evaluation (batch, classes, ...).
+    evaluation (batch, classes, ...). Imports MONAI, which serving does without (`unpack`).
     """
+    from monai.networks.nets.dynunet import DynUNet
+
     return DynUNet(
         spatial_dims=3,
         in_channels=1,
@@ -47,13 +56,13 @@ def _only_in_training(name: str) -> bool:
     return name.startswith(("deep_supervision_heads.", "skip_layers."))
 
 
-def unpack(tensors: dict[str, Tensor], device: str) -> DynUNet:
+def unpack(tensors: dict[str, Tensor], device: str) -> UNet:
     """The network of serving with these numbers. Raises RuntimeError where one is missing or misshapen."""
-    network = build()
+    network = UNet(FILTERS, CLASSES)
     missing, unexpected = network.load_state_dict(
         {name: tensor.float() for name, tensor in tensors.items()}, strict=False
     )
-    lost = [n for n in missing if not _only_in_training(n) and not n.endswith("num_batches_tracked")]
+    lost = [n for n in missing if not n.endswith("num_batches_tracked")]
     if lost or unexpected:
         raise RuntimeError(f"weights lack {lost[:3]} or hold unknown {list(unexpected)[:3]}")
     return network.eval().requires_grad_(False).to(device)
@@ -71,9 +80,13 @@ def padded(x: Tensor) -> tuple[Tensor, tuple[slice, slice, slice]]:
     return wide, (inner[0], inner[1], inner[2])
 
 
-def shares(network: nn.Module, x: Tensor) -> Tensor:
+def shares(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Probabilities of the three classes for a standardised input (batch, 1, ...), float32, same size."""
     wide, inner = padded(x)
-    wide = wide.contiguous(memory_format=torch.channels_last_3d)
-    logits: Tensor = network(wide)
-    return logits.float().softmax(1)[(..., *inner)]
+    return answered(network, wide)[(..., *inner)]
+
+
+def answered(network: Callable[[Tensor], Tensor], wide: Tensor) -> Tensor:
+    """Probabilities of the three classes for padded inputs (batch, 1, ...), float32, same size."""
+    logits = network(wide.contiguous(memory_format=torch.channels_last_3d))
+    return logits.float().softmax(1)
