@@ -12,6 +12,7 @@ from db.records import Identity
 from ingest.elements import code_string, code_strings, first_item, integer, numbers, spacing_mm, tags, text
 from ingest.standard import uid_name
 from ingest.structure import Structure
+from ingest.terms import all_known, known
 
 _UID = re.compile(r"[0-9][0-9.]{0,63}")
 
@@ -69,10 +70,11 @@ def identity(ds: Dataset) -> Identity | None:
 
 
 def facts(ds: Dataset, structure: Structure) -> dict[str, str | int | float | bool | None]:
-    """Code strings, numbers and UIDs only: free text may hold anything."""
+    """The standard's words, numbers and UIDs only: free text, and a code string too, may hold anything."""
     spacing = spacing_mm(ds)
+    side = code_string(ds, "ImageLaterality") or code_string(ds, "Laterality")
     return {
-        "modality": code_string(ds, "Modality"),
+        "modality": known("modality", code_string(ds, "Modality")),
         "sop_class_uid": structure.sop_class if _UID.fullmatch(structure.sop_class) else "",
         "sop_class_name": uid_name(structure.sop_class),
         "transfer_syntax_uid": structure.transfer_syntax if _UID.fullmatch(structure.transfer_syntax) else "",
@@ -80,11 +82,11 @@ def facts(ds: Dataset, structure: Structure) -> dict[str, str | int | float | bo
         "columns": integer(ds, "Columns"),
         "frames": integer(ds, "NumberOfFrames") or (1 if structure.pixels else None),
         "bits_stored": integer(ds, "BitsStored"),
-        "photometric": code_string(ds, "PhotometricInterpretation"),
-        "body_part": code_string(ds, "BodyPartExamined"),
-        "view_position": code_string(ds, "ViewPosition"),
-        "laterality": code_string(ds, "ImageLaterality") or code_string(ds, "Laterality"),
-        "image_type": _image_type(ds),
+        "photometric": known("photometric", code_string(ds, "PhotometricInterpretation")),
+        "body_part": known("body_part", code_string(ds, "BodyPartExamined")),
+        "view_position": known("view_position", code_string(ds, "ViewPosition")),
+        "laterality": known("laterality", side),
+        "image_type": all_known("image_type", code_strings(ds, "ImageType")[:8]),
         "instance_number": integer(ds, "InstanceNumber"),
         "series_number": integer(ds, "SeriesNumber"),
         "acquisition_number": integer(ds, "AcquisitionNumber"),
@@ -98,11 +100,6 @@ def facts(ds: Dataset, structure: Structure) -> dict[str, str | int | float | bo
         "burned_in": {"YES": True, "NO": False}.get(code_string(ds, "BurnedInAnnotation")),
         "has_pixels": bool(structure.pixels),
     }
-
-
-def _image_type(ds: Dataset) -> str:
-    """The values of ImageType that are code strings, joined as the standard writes them."""
-    return "\\".join(code_strings(ds, "ImageType")[:8])
 
 
 def _place(ds: Dataset) -> dict[str, float | str | None]:
