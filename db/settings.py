@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -12,6 +14,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from db.errors import Misconfigured
+from db.spelling import PREFIX, in_file, misspelt
 
 FOLDERS = ("inbox", "quarantine", "archive", "work", "valkey", "logs", "keys", "metrics", "models")
 
@@ -19,7 +22,7 @@ FOLDERS = ("inbox", "quarantine", "archive", "work", "valkey", "logs", "keys", "
 class Settings(BaseSettings):
     """Frozen settings; `WETREAD_<NAME>` in the environment wins over `wetread.toml` in the home."""
 
-    model_config = SettingsConfigDict(env_prefix="WETREAD_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     home: Path = Field(
         Path("wetread-home"), description="folder that holds everything one installation keeps"
@@ -217,17 +220,23 @@ class Settings(BaseSettings):
         path = self.home / "valkey" / "endpoint.json"
         try:
             endpoint = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
+            password, port = quote(endpoint["password"]), int(endpoint["port"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise Misconfigured(
                 "no Redis: set WETREAD_REDIS_URL, or start the embedded one with `wetread up`"
             ) from error
-        return f"redis://:{quote(endpoint['password'])}@127.0.0.1:{endpoint['port']}/0"
+        return f"redis://:{password}@127.0.0.1:{port}/0"
 
     def make_folders(self) -> None:
-        """The home and its folders, for the owner alone (0700)."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        for name in FOLDERS:
-            self.folder(name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        """The home and its folders, for the owner alone (0700). Raises Misconfigured where they cannot be."""
+        for path in (self.home, *map(self.folder, FOLDERS)):
+            try:
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise Misconfigured(
+                    f"{path}: cannot make this folder ({error.strerror}); make it for the user that runs "
+                    "wetread, or name another with --home or WETREAD_INBOX"
+                ) from None
 
 
 def contradictions(values: Settings) -> list[str]:
@@ -265,21 +274,43 @@ def contradictions(values: Settings) -> list[str]:
 def load(home: Path | None = None) -> Settings:
     """The settings from the environment over `<home>/wetread.toml` over the defaults.
 
-    Raises Misconfigured, naming each wrong setting, never its value (it may be a secret), and settings that
-    contradict each other.
+    Raises Misconfigured, naming each wrong setting and where it stands, never its value (it may be a
+    secret), names that are no setting, and settings that contradict each other.
     """
-    try:
-        named: dict[str, Any] = {} if home is None else {"home": home}
-        where = Settings(**named).home
-        path = where / "wetread.toml"
-        stored: dict[str, Any] = tomllib.loads(path.read_text("utf-8")) if path.is_file() else {}
-        environment = Settings(**named).model_dump(exclude_unset=True)
-        found = Settings(**{**stored, **environment, "home": where.absolute()})
-    except tomllib.TOMLDecodeError as error:
-        raise Misconfigured(f"wetread.toml: {error}") from error
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise Misconfigured(f"settings: {wrong}. `wetread settings` lists what there is") from None
+    if wrong := misspelt(os.environ, Settings.model_fields):
+        raise Misconfigured(f"environment: {'; '.join(wrong)}")
+    first = _checked({} if home is None else {"home": home}, "environment")
+    given = first.model_dump(exclude_unset=True)
+    stored = _stored(first.home / "wetread.toml")
+    found = _checked({**stored, **given, "home": first.home.absolute()}, "wetread.toml")
     if wrong_together := contradictions(found):
         raise Misconfigured(f"settings: {'; '.join(wrong_together)}")
     return found
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    """What the home's file says; nothing where there is none."""
+    try:
+        found = tomllib.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise Misconfigured(f"wetread.toml: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise Misconfigured("wetread.toml: is not UTF-8; save it as such") from None
+    except tomllib.TOMLDecodeError as error:
+        raise Misconfigured(f"wetread.toml: {error}") from error
+    if unknown := in_file(found, Settings.model_fields):
+        raise Misconfigured(f"wetread.toml: {'; '.join(unknown)}")
+    return found
+
+
+def _checked(values: Mapping[str, Any], source: str) -> Settings:
+    """Settings of these values over the environment's. Raises Misconfigured, naming source and setting."""
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        names = [str(e["loc"][0]) for e in error.errors()]
+        spelt = [PREFIX + name.upper() if source == "environment" else name for name in names]
+        wrong = [f"{name}: {e['msg']}" for name, e in zip(spelt, error.errors(), strict=True)]
+        raise Misconfigured(f"{source}: {'; '.join(wrong)}") from None

@@ -10,9 +10,9 @@ HEAD = """\
 # Settings
 
 Each setting comes from the environment, else from `wetread.toml` in the home, else from the default
-here. In the file the name is lower case and without `WETREAD_`: `settle_seconds = 5`. An unknown name
-in the file is refused. `wetread settings` prints this table with the values that hold; it never shows
-the URLs of database and Redis, which may hold passwords.
+here. In the file the name is lower case and without `WETREAD_`: `settle_seconds = 5`. A name in the file
+that is no setting is refused; so is a variable that is nearly one. `wetread settings` prints this table
+with the values that hold; it never shows the URLs of database and Redis, which may hold passwords.
 
 This page is written by `python -m tests.settings_page > docs/settings.md`.
 

@@ -8,6 +8,7 @@ import pytest
 
 from db.errors import Misconfigured
 from db.settings import Settings, load
+from db.spelling import strange
 
 SECRET = "hunter2"
 
@@ -45,13 +46,57 @@ def test_the_home_is_absolute_wherever_it_is_named_from(
 
 @pytest.mark.parametrize(
     ("content", "named"),
-    [("setle_seconds = 1", "setle_seconds"), ("http_port = 'x'", "http_port"),
+    [("setle_seconds = 1", "setle_seconds is no setting; did you mean settle_seconds"),
+     ("http_port = 'x'", "wetread.toml: http_port"), ("nonsense = 1", "docs/settings.md"),
      ("settle_seconds = 0", "settle"), ("max_attempts = -1", "max_attempts"),
      ("http_port = ", "wetread.toml"), ("a b c", "wetread.toml")],
 )  # fmt: skip
 def test_a_wrong_setting_is_named(tmp_path: Path, content: str, named: str) -> None:
     with pytest.raises(Misconfigured, match=named):
         load(write(tmp_path, content))
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("WETREAD_SETLE_SECONDS", "WETREAD_SETTLE_SECONDS"), ("wetread_devices", "WETREAD_DEVICE"),
+     ("WETREAD_HTPP_PORT", "WETREAD_HTTP_PORT"), ("WETREAD_BATCHSIZE", "WETREAD_BATCH_SIZE")],
+)  # fmt: skip
+def test_a_misspelt_variable_is_refused_with_the_one_that_was_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, meant: str
+) -> None:
+    monkeypatch.setenv(name, SECRET)
+    with pytest.raises(Misconfigured, match=f"{name} is no setting; did you mean {meant}?") as caught:
+        load(tmp_path)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("WETREAD_DATA", "/data"), ("WETREAD_PROMETHEUS_URL", "http://prometheus:9090"),
+     ("WETREAD_WEB_SERVICE_HOST", "10.0.0.7"), ("WETREAD_PORT", "tcp://10.0.0.7:8642"),
+     ("WETREAD_WEB_PORT_8642_TCP_ADDR", "10.0.0.7"), ("WETREAD_SERVICE_PORT_HTTP", "8642")],
+)  # fmt: skip
+def test_a_variable_of_another_program_is_let_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert load(tmp_path).home == tmp_path
+    assert strange({name: value}, Settings.model_fields) == []
+
+
+def test_a_variable_like_no_setting_is_passed_over_and_told() -> None:
+    (told,) = strange({"WETREAD_LOG_LEVEL": SECRET}, Settings.model_fields)
+    assert told.startswith("WETREAD_LOG_LEVEL is no setting")
+    assert SECRET not in told
+
+
+def test_a_wrong_value_is_named_as_the_environment_spells_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WETREAD_HTTP_PORT", SECRET)
+    with pytest.raises(Misconfigured, match="environment: WETREAD_HTTP_PORT: ") as caught:
+        load(tmp_path)
+    assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["redis_url", "database_url", "http_port"])
@@ -79,7 +124,19 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
 def test_the_folders_of_a_home_are_its_owner_s_alone(tmp_path: Path) -> None:
     found = load(tmp_path / "home")
     found.make_folders()
-    assert {p.stat().st_mode & 0o077 for p in (tmp_path / "home").iterdir()} == {0}
+    assert {p.stat().st_mode & 0o077 for p in (tmp_path / "home", *(tmp_path / "home").iterdir())} == {0}
+
+
+def test_a_home_that_cannot_be_made_says_where_and_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Misconfigured, match=r"file/home: cannot make this folder .*--home"):
+        load(tmp_path / "file" / "home").make_folders()
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "wetread.toml").write_bytes(b"site = '\xff'")
+    with pytest.raises(Misconfigured, match=r"wetread\.toml: is not UTF-8"):
+        load(tmp_path)
 
 
 def test_an_inbox_elsewhere_is_the_one_that_is_watched(tmp_path: Path) -> None:
