@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-LOG_BYTES = 20 * 1024 * 1024  #: a log larger than this at start is set aside as .1
+LOG_BYTES = 20 * 1024 * 1024  #: a log larger than this is set aside as .1, in place of the one before
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -25,11 +27,30 @@ def die_with_parent() -> None:
 
 
 def open_log(folder: Path, name: str) -> BinaryIO:
-    """A service's log, appended to; a large one is set aside first."""
+    """A service's log, appended to."""
     path = folder / f"{name}.log"
-    if path.is_file() and path.stat().st_size > LOG_BYTES:
-        path.replace(path.with_suffix(".log.1"))
     return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+
+
+def set_aside(path: Path, limit: int = LOG_BYTES) -> None:
+    """Copies a log that has grown too large, and empties it: its service goes on writing into it.
+
+    What it writes in between is lost, and what the disk has no room for.
+    """
+    with suppress(OSError):
+        if path.stat().st_size <= limit:
+            return
+        with suppress(OSError):
+            shutil.copyfile(path, path.with_suffix(".log.1"))
+        os.truncate(path, 0)
+
+
+def how_ended(code: int) -> str:
+    """How a process ended, in words: a signal by its name."""
+    if code >= 0:
+        return f"exit {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    return f"{name}, by hand or for want of memory" if name == "SIGKILL" else name
 
 
 class Child:
@@ -64,7 +85,11 @@ class Child:
         self._process, self._started = process, time.monotonic()
 
     def keep_alive(self) -> str | None:
-        """Restarts a process that ended, after a pause; returns a line about it when it does."""
+        """Restarts a process that ended, after a pause; returns a line about it when it does.
+
+        Keeps its log from growing without end, too.
+        """
+        set_aside(self._logs / f"{self.name}.log")
         if self._process is None or self._process.poll() is None:
             return None
         now = time.monotonic()
@@ -74,10 +99,14 @@ class Child:
             self._not_before = now + pause
         if now < self._not_before:
             return None
-        code = self._process.returncode
+        how = how_ended(self._process.returncode)
         self.restarts += 1
-        self.start()
-        return f"{self.name} ended (exit {code}); started again, see logs/{self.name}.log"
+        try:
+            self.start()
+        except OSError as error:  # no process or file to be had: the others must be tended all the same
+            self._not_before = now + 5.0
+            return f"{self.name} ended ({how}) and cannot be started ({error.strerror}); tried again in 5 s"
+        return f"{self.name} ended ({how}); started again, see logs/{self.name}.log"
 
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal to the process, if it runs."""

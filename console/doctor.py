@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from db import keys, queue, settings, store
+from db import keys, queue, settings, spelling, store
 from db.errors import Misconfigured, WetreadError
 
 Check = dict[str, Any]
@@ -19,6 +19,7 @@ def examine(home: Path | None) -> list[Check]:
     """Every check in order; a failed one does not stop the next."""
     values = settings.load(home)
     parts: list[tuple[str, Callable[[settings.Settings], str], str]] = [
+        ("settings", _settings, ""),
         ("home", _home, "run `wetread up` once, or name the home with --home"),
         ("folders", _folders, "give the user that runs wetread read, write and search rights on the folder"),
         ("watching", _watching, "set WETREAD_WATCH_MODE to auto or polling: events are lost there"),
@@ -36,6 +37,7 @@ def examine(home: Path | None) -> list[Check]:
         ("redis", _redis, "start it (`wetread up` starts the embedded one) or correct WETREAD_REDIS_URL"),
         ("disk", _disk, "free space where the home lies, or lower WETREAD_DISK_LOW_BYTES"),
         ("clock", _clock, "synchronise the clocks of this host and the database's (NTP)"),
+        ("rules", _rules, "mend the line; `wetread rules test FILE` says whether it is well"),
         ("device", _device, "correct WETREAD_DEVICE; see `nvidia-smi` for what the driver offers"),
     ]
     found = [_try(name, check, values, fix) for name, check, fix in parts]
@@ -50,6 +52,11 @@ def _try(name: str, check: Callable[[settings.Settings], str], values: settings.
             str(error) if isinstance(error, WetreadError) else f"{type(error).__name__}: {error.strerror}"
         )
         return {"check": name, "ok": False, "detail": detail, "fix": fix}
+
+
+def _settings(_: settings.Settings) -> str:
+    told = spelling.strange(os.environ, settings.Settings.model_fields)
+    return "; ".join([f"{len(settings.Settings.model_fields)}, none contradicts another", *told])
 
 
 def _home(values: settings.Settings) -> str:
@@ -106,7 +113,9 @@ def _redis(values: settings.Settings) -> str:
 
 
 def _disk(values: settings.Settings) -> str:
-    free = shutil.disk_usage(values.home if values.home.is_dir() else Path.cwd()).free
+    folders = (values.home, *map(values.folder, ("archive", "quarantine", "work")))
+    there = [folder for folder in folders if folder.is_dir()] or [Path.cwd()]
+    free = min(shutil.disk_usage(folder).free for folder in there)  # each may be a mount of its own
     if free < values.disk_low_bytes:
         raise Misconfigured(
             f"{free / 1e9:.1f} GB free, below {values.disk_low_bytes / 1e9:.1f} GB: intake waits"
@@ -126,6 +135,17 @@ def _clock(values: settings.Settings) -> str:
     if apart > 2:
         raise Misconfigured(f"{apart:.0f} s apart from the database's")
     return f"{apart:.2f} s apart from the database's"
+
+
+def _rules(values: settings.Settings) -> str:
+    from ingest.rules import parse
+    from models.registry import also_in, served
+
+    also_in(values.folder("models"))
+    if not values.rules.is_file():
+        return "none: every input is read by the models whose cards ask for it"
+    found = parse(values.rules.read_bytes(), served(values.models))
+    return f"{len(found.rules)} rules, in force"
 
 
 def _device(values: settings.Settings) -> str:

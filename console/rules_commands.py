@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 rules = typer.Typer(help="Routing rules: which models read what, and how soon.", no_args_is_help=True)
 
 
-@rules.callback()
+@rules.callback()  # without one, Typer would make a group of one command that command
 def _group() -> None:
     """Routing rules: which models read what, and how soon."""
 
 
 @rules.command("test")
 def rules_test(
-    files: Annotated[list[Path], typer.Argument(help="DICOM objects or notes; they stay where they are.")],
+    files: Annotated[list[Path], typer.Argument(help="Any files that go in; they stay where they are.")],
     home: Home = None,
     rules_file: Annotated[
         Path | None, typer.Option("--rules", help="Try this rules file instead of the one in force.")

