@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from db.errors import Rejected
+from models.chest_xray_gan import CLASSES, HERE
+from models.synthesis.family import Family
 from models.synthesis.measures import Real
 from models.synthesis.wgan import Floats, Labels
 
@@ -51,3 +53,13 @@ def real(data: Path) -> Real:
         test=second[0],
         test_labels=second[1],
     )
+
+
+FAMILY = Family(
+    here=HERE,
+    classes=CLASSES,
+    tall=True,
+    rare="normal",  # in this set three of four children have pneumonia
+    real=real,
+    kept="the films kept away",
+)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.card import read
-from models.chest_xray_gan import CLASSES, HERE
-from models.chest_xray_gan.films import real
-from models.synthesis import carding, wgan
-from models.synthesis.measures import measure
+from models.chest_xray_gan import CLASSES
+from models.chest_xray_gan.films import FAMILY
+from models.synthesis import family, wgan
 
 PLAN = wgan.Plan(classes=len(CLASSES), start=(7, 7), widths=(64, 40, 16), tall=True, steps=4000, batch=24)
-RARE = CLASSES.index("normal")  #: in this set three of four children have pneumonia
 
 
 def alter(samples: Tensor, chance: Tensor) -> Tensor:
@@ -40,19 +36,4 @@ def train(
     data: PneumoniaMNIST npz; its train part alone is learnt from. About 15 minutes on one core without
     a limit.
     """
-    roles = real(data)
-    out.mkdir(parents=True, exist_ok=True)
-    generator = wgan.fit(
-        roles.learn, roles.learn_labels, PLAN, seed=seed, minutes=minutes, alter=alter, progress=progress
-    )
-    wgan.save(generator, out, {"classes": list(CLASSES), "seed": seed})
-    figures = measure(
-        roles,
-        lambda labels, chance: wgan.invent(generator, labels, chance),
-        classes=len(CLASSES),
-        tall=True,
-        rare=RARE,
-        seed=seed,
-    )
-    (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
-    carding.write(out, read(HERE), figures, "the films kept away")
+    family.train(FAMILY, PLAN, alter, data, out, seed=seed, minutes=minutes, progress=progress)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from models.ecg_beat.beats import Record, folder
 from models.ecg_beat.windows import BEAT, QRS, cut
-from models.ecg_gan import CLASSES
+from models.ecg_gan import CLASSES, HERE
+from models.synthesis.family import Family
 from models.synthesis.measures import Real
 from models.synthesis.wgan import Floats, Labels
 
@@ -62,3 +63,13 @@ def real(data: Path) -> Real:
         test_labels=test_labels,
         groups=groups,
     )
+
+
+FAMILY = Family(
+    here=HERE,
+    classes=CLASSES,
+    tall=False,
+    rare="S",
+    real=real,
+    kept="the records kept away",
+)

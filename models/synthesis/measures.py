@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,8 +15,11 @@ from models.synthesis import referee
 from models.synthesis.wgan import Floats, Labels
 
 Table = NDArray[np.float64]
+Invent = Callable[[Labels, int], Floats]  #: (classes wanted, seed) -> samples
+Teach = Callable[[Floats, Labels], referee.Referee]
 COMPARED = 1500  #: samples at most in each of two sets between which distances are taken
 STEPS = 400  #: batches that a referee is taught
+MANY = 6000  #: samples at most that a referee is taught on, where they are invented
 DRAWS = 200  #: bootstrap draws of a distance, which are dearer than those of an AUC
 
 
@@ -87,19 +90,32 @@ def _some(count: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int64
     return rng.permutation(count)[: min(count, wanted)].astype(np.int64)
 
 
-def likeness(real: Real, invented: Floats, eye: referee.Referee, seed: int) -> dict[str, Any]:
-    """`frechet_distance` from `learn` to the invented and to real samples, and `nearest_neighbour_ratio`.
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """Equally large sets "learn", "held", "test" and "invented", as a referee sees them."""
 
-    References: `held` (the same people's) and `test` (other people's). All sets are taken equally large,
-    since the distance falls with their size.
-    """
+    features: Mapping[str, Table]  #: (n, FEATURES) of each set
+    near: Mapping[str, Table]  #: (n,) from each of "held" and "invented" to the nearest one learnt from
+
+
+def compared(real: Real, invented: Floats, eye: referee.Referee, seed: int) -> Compared:
+    """The sets behind `likeness`. All are taken equally large, since the distance falls with their size."""
     rng = np.random.default_rng(seed)
     count = min(len(real.held), len(real.test), len(invented), COMPARED)
     sets = {"learn": real.learn, "held": real.held, "test": real.test, "invented": invented}
     sets = {name: samples[_some(len(samples), count, rng)] for name, samples in sets.items()}
     seen = {name: referee.answers(eye, samples)[1] for name, samples in sets.items()}
     pool = real.learn[_some(len(real.learn), 6 * COMPARED, rng)]
-    near = {name: nearest(sets[name], pool) for name in ("invented", "held")}
+    return Compared(features=seen, near={n: nearest(sets[n], pool) for n in ("invented", "held")})
+
+
+def likeness(real: Real, invented: Floats, eye: referee.Referee, seed: int) -> dict[str, Any]:
+    """`frechet_distance` from `learn` to the invented and to real samples, and `nearest_neighbour_ratio`.
+
+    References: `held` (the same people's) and `test` (other people's).
+    """
+    found = compared(real, invented, eye, seed)
+    seen, near = found.features, found.near
     distance, same, others = (
         _interval(frechet, seen[n], seen["learn"], seed) for n in ("invented", "held", "test")
     )
@@ -134,10 +150,28 @@ def _interval(metric: Callable[[Any, Any], float], first: Table, second: Table, 
     }
 
 
+def taught_on_invented(real: Real, invent: Invent, teach: Teach, classes: int, seed: int) -> referee.Referee:
+    """A referee that met invented samples alone, each class about equally often."""
+    many = min(len(real.learn), MANY)
+    labels = np.random.default_rng(seed).integers(0, classes, many).astype(np.int64)
+    return teach(invent(labels, seed + 1), labels)
+
+
+def taught_on_both(
+    real: Real, invent: Invent, teach: Teach, *, classes: int, rare: int, seed: int
+) -> referee.Referee:
+    """A referee that met the real samples, and invented ones of the rare class until it lacks none."""
+    most = int(np.bincount(real.learn_labels, minlength=classes).max())
+    lack = max(most - int((real.learn_labels == rare).sum()), 0)
+    extra = np.full(min(lack, len(real.learn), MANY), rare, dtype=np.int64)
+    samples = np.concatenate([real.learn, invent(extra, seed + 2)])
+    return teach(samples, np.concatenate([real.learn_labels, extra]))
+
+
 def usefulness(
     real: Real,
     eye: referee.Referee,
-    invent: Callable[[Labels, int], Floats],
+    invent: Invent,
     *,
     classes: int,
     tall: bool,
@@ -149,50 +183,38 @@ def usefulness(
 
     eye: the referee taught on real samples. rare: the class that lacks samples.
     """
-    chance = np.random.default_rng(seed)
-    many = min(len(real.learn), 6000)
-    labels = chance.integers(0, classes, many).astype(np.int64)
     teach = partial(referee.learn, classes=classes, tall=tall, seed=seed, steps=steps)
-    false = teach(invent(labels, seed + 1), labels)
-    most = int(np.bincount(real.learn_labels, minlength=classes).max())
-    lack = max(most - int((real.learn_labels == rare).sum()), 0)
-    extra = np.full(min(lack, many), rare, dtype=np.int64)
-    both = teach(
-        np.concatenate([real.learn, invent(extra, seed + 2)]),
-        np.concatenate([real.learn_labels, extra]),
-    )
-    told = {
-        name: referee.answers(model, real.test)[0]
-        for name, model in (("real", eye), ("false", false), ("both", both))
+    pupils = {
+        "real": eye,
+        "false": taught_on_invented(real, invent, teach, classes, seed),
+        "both": taught_on_both(real, invent, teach, classes=classes, rare=rare, seed=seed),
     }
-    truth, groups = real.test_labels, real.groups
-    precision = rare_precision(rare)
+    told = {name: referee.answers(model, real.test)[0] for name, model in pupils.items()}
+    figure = partial(bootstrap, groups=real.groups, draws=300)
+    truth, precision = real.test_labels, rare_precision(rare)
     figures = {
-        "train_on_synthetic_auc": bootstrap(macro_auc, truth, told["false"], groups=groups, draws=300),
-        "train_on_real_auc": bootstrap(macro_auc, truth, told["real"], groups=groups, draws=300),
-        "rare_class_precision_real": bootstrap(precision, truth, told["real"], groups=groups, draws=300),
-        "rare_class_precision_with_synthetic": bootstrap(
-            precision, truth, told["both"], groups=groups, draws=300
-        ),
+        "train_on_synthetic_auc": figure(macro_auc, truth, told["false"]),
+        "train_on_real_auc": figure(macro_auc, truth, told["real"]),
+        "rare_class_precision_real": figure(precision, truth, told["real"]),
+        "rare_class_precision_with_synthetic": figure(precision, truth, told["both"]),
     }
     share = figures["train_on_synthetic_auc"]["value"] / figures["train_on_real_auc"]["value"]
     return {**figures, "share_of_real_auc": round(share, 4)}
 
 
+def wanted(real: Real, seed: int) -> Labels:
+    """The classes of the invented samples that are compared: as often as they were learnt from."""
+    count = min(len(real.held), len(real.test), COMPARED)
+    found: Labels = np.random.default_rng(seed).permutation(real.learn_labels)[:count]
+    return found
+
+
 def measure(
-    real: Real,
-    invent: Callable[[Labels, int], Floats],
-    *,
-    classes: int,
-    tall: bool,
-    rare: int,
-    seed: int = 0,
-    steps: int = STEPS,
+    real: Real, invent: Invent, *, classes: int, tall: bool, rare: int, seed: int = 0, steps: int = STEPS
 ) -> dict[str, Any]:
     """Every figure of a generator. invent: (classes wanted, seed) -> samples."""
     eye = referee.learn(real.learn, real.learn_labels, classes=classes, tall=tall, seed=seed, steps=steps)
-    count = min(len(real.held), len(real.test), COMPARED)
-    wanted = np.random.default_rng(seed).permutation(real.learn_labels)[:count]
-    figures = likeness(real, invent(wanted, seed), eye, seed)
+    asked = wanted(real, seed)
+    figures = likeness(real, invent(asked, seed), eye, seed)
     figures |= usefulness(real, eye, invent, classes=classes, tall=tall, rare=rare, seed=seed, steps=steps)
-    return {**figures, "n": len(real.test), "invented": count}
+    return {**figures, "n": len(real.test), "invented": len(asked)}

@@ -7,21 +7,24 @@ by weights retrained without them. Its keys, by the kind of answer; n is the num
   `threshold`
 - values: `y` (n,), `value` (n,), `unit`
 - survival: `time` (n,), `event` (n,) of 0 and 1, `risk` (n,) higher for the worse, `unit` of the time
-- of any kind: `groups`, name -> (n,) words or numbers, for subgroups; `answered` (n,) whether the model
-  answered rather than abstained; `unseen`, whether no row was answered by weights that learnt from it
+- rules: `y` (n,) class numbers, `guess` (n,) those answered; `classes` their names
+- coverage: `shares`, name -> (answered, right of those, asked)
+- a generator: `likeness`, as `models.synthesis.likeness` gives it
+- of any kind: `groups`, name -> (n,) words or numbers, for subgroups; `persons` (n,) whose row it is, drawn
+  together; `answered` whether the model answered rather than abstained, (n,) or one an input; `unseen`,
+  whether no row was answered by weights that learnt from it; `note`, a sentence to be read beside the plots
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from models import drawing
-from models.training import figures, metrics
+from models.training import figures, invented, metrics, subgroups
 
 Floats = NDArray[np.float64]
 POINTS = 200  #: of a curve, at most: the page stays small
@@ -29,21 +32,24 @@ CURVES = 6  #: classes drawn, the commonest first
 FLATTERY = (
     "Where these weights learnt from these rows, the plots and subgroups flatter; believe the figures above."
 )
-LEAST = 20  #: rows of a subgroup that is measured
 
 
 def drawn(found: Mapping[str, Any]) -> list[str]:
     """Plots and subgroup tables as HTML. Raises ValueError of keys that fit no kind of answer."""
-    parts = [_heard(found)]
-    if "risk" in found:
-        parts += _survival(found)
-    elif "value" in found:
-        parts += _values(found)
-    elif "p" in found:
-        parts += _classes(found)
-    else:
-        raise ValueError(f"curves have {', '.join(found)}; expected p, value or risk among them")
-    return [*parts, *_subgroups(found)]
+    kinds: dict[str, Callable[[Mapping[str, Any]], list[str]]] = {
+        "risk": _survival,
+        "value": _values,
+        "p": _classes,
+        "guess": _rules,
+        "shares": _coverage,
+        "likeness": invented.plots,
+    }
+    kind = next((name for name in kinds if name in found), None)
+    if kind is None:
+        raise ValueError(f"curves have {', '.join(found)}; expected one of {', '.join(kinds)} among them")
+    heard = [] if kind in ("shares", "likeness") else [_heard(found)]
+    note = [drawing.paragraph(found["note"])] if "note" in found else []
+    return [*heard, *note, *kinds[kind](found), *subgroups.tables(found)]
 
 
 def _heard(found: Mapping[str, Any]) -> str:
@@ -139,13 +145,35 @@ def confusion(truth: NDArray[np.int64], guess: NDArray[np.int64], names: list[st
     table = np.zeros((len(names), len(names)))
     np.add.at(table, (truth, guess), 1)
     small = len(names) <= 8
-    brief = len(names) <= 3 and max(len(name) for name in names) <= 10
+    brief = small and max(len(name) for name in names) <= 10 - len(names) // 3
     columns = names if brief else [str(i + 1) for i in range(len(names))]
     rows = (
         names if brief else [f"{n if len(n) <= 13 else n[:12] + '…'} ({i + 1})" for i, n in enumerate(names)]
     )
     shown = table if small else np.where(table > 0, table, np.nan)
     return drawing.heat(shown, rows=rows, columns=columns, x_label="answer", written=small)
+
+
+def _rules(found: Mapping[str, Any]) -> list[str]:
+    truth, guess = (np.asarray(found[name], dtype=np.int64) for name in ("y", "guess"))
+    return [_titled("Confusion (rows: truth)", confusion(truth, guess, [str(n) for n in found["classes"]]))]
+
+
+def _coverage(found: Mapping[str, Any]) -> list[str]:
+    """How many of those asked were answered, name by name, as bars and as a table."""
+    rows = [(name, *map(int, told)) for name, told in found["shares"].items()]
+    listed = [
+        [name, asked, f"{answered / asked:.1%}", f"{right / answered:.1%}" if answered else "–"]
+        for name, answered, right, asked in rows
+        if asked
+    ]
+    bars = figures.shares([(name, answered, asked) for name, answered, _, asked in rows if asked])
+    return [
+        _beside(
+            _titled("Answered", drawing.figure(bars, "share answered, with its 95 % interval")),
+            drawing.table(["", "asked", "answered", "right of those"], listed),
+        )
+    ]
 
 
 def _values(found: Mapping[str, Any]) -> list[str]:
@@ -167,76 +195,3 @@ def _survival(found: Mapping[str, Any]) -> list[str]:
         series, x_label=label, y_label="survival", steps=True, y_range=(0, 1), names_below=True
     )
     return [_titled("What happened, by the risk that was said", plot)]
-
-
-def _subgroups(found: Mapping[str, Any]) -> list[str]:
-    """A table for each way of grouping the rows."""
-    parts = []
-    for name, told in (found.get("groups") or {}).items():
-        labels = binned(np.asarray(told))
-        rows = []
-        for label in sorted(set(labels.tolist()) - {""}):
-            own = labels == label
-            if own.sum() >= LEAST:
-                rows.append([label, int(own.sum()), *_measured(found, own)])
-        if rows:
-            head = [name, "n", *_measure_names(found)]
-            parts += [drawing.heading(f"By {name}", 4), drawing.table(head, rows)]
-    return parts
-
-
-def binned(values: NDArray[Any]) -> NDArray[np.str_]:
-    """Words as they are; numbers by quarters of their order, as "48 to 61". What is not known is ""."""
-    if values.dtype.kind not in "fiu" or len(np.unique(values)) <= 5:
-        return np.array(["" if v is None or str(v) == "nan" else str(v) for v in values.tolist()])
-    known = values[~np.isnan(values.astype(np.float64))]
-    cuts = np.unique(np.quantile(known, [0, 0.25, 0.5, 0.75, 1]))
-    place = np.clip(np.searchsorted(cuts, values, side="right") - 1, 0, len(cuts) - 2)
-    names = [f"{drawing.number(float(a))} to {drawing.number(float(b))}" for a, b in pairwise(cuts)]
-    return np.array(["" if np.isnan(v) else names[i] for v, i in zip(values.tolist(), place, strict=True)])
-
-
-def _measure_names(found: Mapping[str, Any]) -> list[str]:
-    if "risk" in found:
-        return ["events", "c_index"]
-    if "value" in found:
-        return ["rmse", "mae"]
-    binary = np.asarray(found["p"]).ndim == 1 or np.asarray(found["p"]).shape[1] == 2
-    return ["auc", "accuracy", "recall", "brier"] if binary else ["accuracy", "f1_macro"]
-
-
-def _measured(found: Mapping[str, Any], own: NDArray[np.bool_]) -> list[str]:
-    """The subgroup's figures with their intervals, as text."""
-    if "risk" in found:
-        return _measured_risk(*(np.asarray(found[name])[own] for name in ("time", "event", "risk")))
-    if "value" in found:
-        told = metrics.values(np.asarray(found["y"])[own], np.asarray(found["value"])[own], draws=300)
-    else:
-        p, truth = np.asarray(found["p"])[own], np.asarray(found["y"])[own]
-        if p.ndim == 2 and p.shape[1] == 2:
-            p = p[:, 1]
-        threshold = float(found.get("threshold", 0.5))
-        told = (
-            metrics.binary(truth, p, threshold, draws=300, only=_measure_names(found)) if p.ndim == 1
-            else metrics.multiclass(truth, p, draws=300)
-        )  # fmt: skip
-    return [interval(told.get(name)) for name in _measure_names(found)]
-
-
-def _measured_risk(time: NDArray[Any], event: NDArray[Any], risk: Floats) -> list[str]:
-    """Events, and Harrell's C with its interval."""
-    from models.evaluation import bootstrap
-    from models.survival.measure import c_index
-
-    if not event.any():
-        return ["0", "–"]
-    found = bootstrap(c_index, time, event, risk, draws=60)
-    told = {"value": found["value"], "low": found["low"], "high": found["high"]}
-    return [str(int(event.sum())), interval(told)]
-
-
-def interval(told: Mapping[str, float] | None) -> str:
-    """A figure with its 95 % interval, as text."""
-    if told is None:
-        return "–"
-    return f"{told['value']:.3f} ({told['low']:.3f} to {told['high']:.3f})"

@@ -107,7 +107,8 @@ def plots(
 Named = Sequence[tuple[str, NDArray[np.int_], Floats]]  #: name, (n,) truth of 0 and 1, (n,) probability
 
 
-def _axes(x: str, y: str, wide: float = SIDE, high: float = SIDE) -> tuple[Any, Any]:
+def sheet(x: str, y: str, wide: float = SIDE, high: float = SIDE) -> tuple[Any, Any]:
+    """(figure, axes) of one plot with named axes; wide, high: inches."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(wide, high), layout="constrained")
@@ -118,7 +119,8 @@ def _axes(x: str, y: str, wide: float = SIDE, high: float = SIDE) -> tuple[Any, 
     return figure, axes
 
 
-def _png(figure: Any) -> bytes:
+def png(figure: Any) -> bytes:
+    """The figure as PNG, the same bytes for the same figure."""
     kept = io.BytesIO()
     figure.savefig(kept, format="png", dpi=110, metadata={"Software": None})
     return kept.getvalue()
@@ -133,21 +135,21 @@ def roc(curves: Named) -> bytes:
     """Recall over false alarms; of several classes each against the others."""
     from sklearn.metrics import roc_curve
 
-    figure, axes = _axes("false positive rate", "recall (sensitivity)")
+    figure, axes = sheet("false positive rate", "recall (sensitivity)")
     axes.plot([0, 1], [0, 1], ":", color="0.6")
     for name, truth, p in curves:
         if 0 < truth.sum() < len(truth):
             x, y, _ = roc_curve(truth, p)
             axes.plot(x, y, label=f"{name} AUC {metrics.auc(truth.astype(float), p):.3f}")
     _legend(axes, len(curves), "lower right")
-    return _png(figure)
+    return png(figure)
 
 
 def precision_recall(curves: Named) -> bytes:
     """Precision over recall, with the share of positives as what chance would give."""
     from sklearn.metrics import precision_recall_curve
 
-    figure, axes = _axes("recall (sensitivity)", "precision (positive predictive value)")
+    figure, axes = sheet("recall (sensitivity)", "precision (positive predictive value)")
     for name, truth, p in curves:
         if 0 < truth.sum() < len(truth):
             y, x, _ = precision_recall_curve(truth, p)
@@ -156,7 +158,7 @@ def precision_recall(curves: Named) -> bytes:
                 axes.axhline(truth.mean(), ls=":", color=line.get_color())
     axes.set_ylim(0, 1.02)
     _legend(axes, len(curves), "lower left")
-    return _png(figure)
+    return png(figure)
 
 
 def reliability(truth: NDArray[np.int64], table: Floats) -> bytes:
@@ -168,7 +170,7 @@ def reliability(truth: NDArray[np.int64], table: Floats) -> bytes:
         p, hit = table[:, 1], (truth == 1).astype(float)
     else:
         p, hit = table.max(1), (table.argmax(1) == truth).astype(float)
-    figure, axes = _axes("probability said", "share that came true")
+    figure, axes = sheet("probability said", "share that came true")
     axes.plot([0, 1], [0, 1], ":", color="0.6")
     place = np.minimum((p * RELIABILITY_BINS).astype(int), RELIABILITY_BINS - 1)
     for index in np.unique(place):
@@ -182,7 +184,7 @@ def reliability(truth: NDArray[np.int64], table: Floats) -> bytes:
         axes.annotate(f"{own.sum()}", (p[own].mean(), share), (5, -9), textcoords="offset points", fontsize=7)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
-    return _png(figure)
+    return png(figure)
 
 
 def wilson(hits: float, n: int) -> tuple[float, float]:
@@ -200,7 +202,7 @@ def confusion(truth: NDArray[np.int64], guess: NDArray[np.int64], classes: Seque
     np.add.at(table, (truth, guess), 1)
     side = max(SIDE, 2.5 + 0.25 * count)
     names = [name if len(name) <= NAME else f"{name[: NAME - 1]}…" for name in classes]
-    figure, axes = _axes("answer", "truth", wide=side + 0.2, high=side)
+    figure, axes = sheet("answer", "truth", wide=side + 0.2, high=side)
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(
@@ -211,17 +213,32 @@ def confusion(truth: NDArray[np.int64], guess: NDArray[np.int64], classes: Seque
     for i, j in np.argwhere((table > 0) | (count <= 6)):
         colour = "white" if share[i, j] > 0.6 else "black"
         axes.text(j, i, str(table[i, j]), ha="center", va="center", color=colour, fontsize=size)
-    return _png(figure)
+    return png(figure)
 
 
 def measured(truth: Floats, guess: Floats, unit: str = "") -> bytes:
     """What was measured over what was said."""
     told = f" ({unit})" if unit else ""
-    figure, axes = _axes(f"said{told}", f"measured{told}")
+    figure, axes = sheet(f"said{told}", f"measured{told}")
     low, high = min(truth.min(), guess.min()), max(truth.max(), guess.max())
     axes.plot([low, high], [low, high], ":", color="0.6")
     axes.scatter(guess, truth, s=9, alpha=0.5, linewidths=0)
-    return _png(figure)
+    return png(figure)
+
+
+def shares(rows: Sequence[tuple[str, int, int]]) -> bytes:
+    """What share of those asked was answered, name by name. rows: (name, answered, asked)."""
+    figure, axes = sheet("share answered", "", wide=1.4 * SIDE, high=max(2.0, 0.28 * len(rows) + 0.7))
+    for place, (_, hits, count) in enumerate(reversed(rows)):
+        low, high = wilson(hits, count)
+        share = hits / count
+        axes.barh(place, share, color="C0", alpha=0.45)
+        axes.errorbar(
+            share, place, xerr=[[max(share - low, 0)], [max(high - share, 0)]], color="C0", capsize=2
+        )
+    axes.set_yticks(range(len(rows)), [name for name, *_ in reversed(rows)])
+    axes.set_xlim(0, 1.02)
+    return png(figure)
 
 
 THIRDS = ("lowest third of risk", "middle third", "highest third")
@@ -229,7 +246,7 @@ THIRDS = ("lowest third of risk", "middle third", "highest third")
 
 def survival(time: Floats, event: NDArray[np.bool_], risk: Floats, unit: str = "") -> bytes:
     """Survival after Kaplan and Meier in each third of the risk that was said."""
-    figure, axes = _axes(f"time ({unit})" if unit else "time", "survival")
+    figure, axes = sheet(f"time ({unit})" if unit else "time", "survival")
     third = np.searchsorted(np.quantile(risk, [1 / 3, 2 / 3]), risk)
     for index, name in enumerate(THIRDS):
         if (third == index).any():
@@ -237,4 +254,4 @@ def survival(time: Floats, event: NDArray[np.bool_], risk: Floats, unit: str = "
             axes.step(x, y, where="post", label=name)
     axes.set_ylim(0, 1.02)
     _legend(axes, len(THIRDS), "lower left")
-    return _png(figure)
+    return png(figure)

@@ -135,6 +135,14 @@ def _judge(run: Run, schedule: Schedule, figure: float) -> None:
         run.stopped = run.stale > schedule.patience
 
 
+def _begun(network: nn.Module, schedule: Schedule, seed: int, device: str) -> Run:
+    """A run at its first step, the network on its device."""
+    torch.manual_seed(seed)
+    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.rate, weight_decay=schedule.decay)
+    return Run(network=network, average=Average(network, schedule.average), optimiser=optimiser)
+
+
 def fit(
     network: nn.Module,
     draw: Draw,
@@ -159,13 +167,11 @@ def fit(
     may draw from torch's generator and from `generators` alone. Raises FloatingPointError when the loss
     is no longer finite, ValueError when the file is another run's.
     """
-    torch.manual_seed(seed)
-    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.rate, weight_decay=schedule.decay)
-    run = Run(network=network, average=Average(network, schedule.average), optimiser=optimiser)
+    told = progress or (lambda _: None)
+    run = _begun(network, schedule, seed, device)
     kept = Checkpoint(resume, {"seed": seed, **asdict(schedule)}, device, generators) if resume else None
-    if kept and kept.restore(run) and progress:
-        progress(f"going on from step {run.step}")
+    if kept and kept.restore(run):
+        told(f"going on from step {run.step}")
     begun = time.monotonic() - run.seconds
 
     def spent() -> float:
@@ -174,11 +180,10 @@ def fit(
     while run.done < 1 and not run.stopped:
         mean = _epoch(run, draw, loss, schedule, device, spent)
         figure = check(run.average.network) if check else mean
-        if progress:
-            progress(f"step {run.step}/{schedule.epochs * schedule.steps} loss {mean:.4f} check {figure:.4f}")
+        told(f"step {run.step}/{schedule.epochs * schedule.steps} loss {mean:.4f} check {figure:.4f}")
         _judge(run, schedule, figure)
-        if run.stopped and progress:
-            progress(f"stopped early: no better check in {schedule.patience} epochs")
+        if run.stopped:
+            told(f"stopped early: no better check in {schedule.patience} epochs")
         if kept:
             run.seconds = time.monotonic() - begun
             kept.save(run)

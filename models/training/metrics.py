@@ -144,11 +144,16 @@ def f1_macro(truth: NDArray[np.int64], guess: NDArray[np.int64]) -> float:
 
 
 def multiclass(
-    truth: ArrayLike, probabilities: ArrayLike, groups: NDArray[Any] | None = None, *, draws: int = 1000
+    truth: ArrayLike,
+    probabilities: ArrayLike,
+    groups: NDArray[Any] | None = None,
+    *,
+    draws: int = 1000,
+    only: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """accuracy, f1_macro, auc_macro (each class against the others), log_loss, calibration_error, and n.
 
-    truth: (n,) class numbers. probabilities: (n, classes).
+    truth: (n,) class numbers. probabilities: (n, classes). only: the names that are wanted.
     """
     t, p = np.asarray(truth, dtype=np.int64), np.asarray(probabilities, dtype=np.float64)
 
@@ -165,6 +170,7 @@ def multiclass(
         "log_loss": log_loss,
         "calibration_error": lambda a, b: expected_calibration_error(b, a),
     }
+    named = {name: metric for name, metric in named.items() if only is None or name in only}
     found = {name: _safe(metric, t, p, groups=groups, draws=draws) for name, metric in named.items()}
     return {**{name: value for name, value in found.items() if value}, "n": len(t)}
 

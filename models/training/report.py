@@ -18,7 +18,7 @@ import numpy as np
 from db.errors import WetreadError
 from models import drawing, registry
 from models.card import Figure, ModelCard
-from models.training import curves
+from models.training import curves, subgroups
 
 HERE = Path(__file__).parent
 FOLDS = 5  #: in which rows are answered by weights retrained without them, where targets.toml says no other
@@ -65,7 +65,7 @@ def chief(card: ModelCard, target: Mapping[str, Any]) -> list[Figure]:
 
 
 def _interval(figure: Figure) -> str:
-    return curves.interval({"value": figure.value, "low": figure.low, "high": figure.high})
+    return subgroups.interval({"value": figure.value, "low": figure.low, "high": figure.high})
 
 
 def coverage(card: ModelCard, answers: Mapping[str, Any] | None) -> str:

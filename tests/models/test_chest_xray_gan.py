@@ -93,7 +93,7 @@ def test_training_writes_a_generator_that_loads(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(train, "PLAN", replace(train.PLAN, steps=2, batch=8))
     measured = {"frechet_distance": {"value": 2.0, "low": 1.0, "high": 3.0}, "n": 9}
-    monkeypatch.setattr(train, "measure", lambda *_, **__: measured)
+    monkeypatch.setattr("models.synthesis.family.measure", lambda *_, **__: measured)
     train.train(npz(tmp_path / "a.npz", train=40, val=10), tmp_path / "out")
     card = read(tmp_path / "out")
     card.verify()

@@ -107,7 +107,7 @@ def test_training_writes_a_generator_that_loads(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(train, "PLAN", replace(train.PLAN, steps=2))
     measured = {"frechet_distance": {"value": 2.0, "low": 1.0, "high": 3.0}, "n": 9}
-    monkeypatch.setattr(train, "measure", lambda *_, **__: measured)
+    monkeypatch.setattr("models.synthesis.family.measure", lambda *_, **__: measured)
     folder = tmp_path / "data"
     folder.mkdir()
     for name in ("119", "220", "223"):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from models.synthesis import measures, referee, wgan
+from models.synthesis.likeness import portrait
 
 PLAN = wgan.Plan(classes=2, start=(1, 8), widths=(8, 6, 4), tall=False, noise=8, steps=3, batch=8)
 
@@ -94,5 +95,13 @@ def test_a_referee_taught_on_samples_alike_to_real_ones_knows_the_real_ones() ->
     assert figures["train_on_synthetic_auc"]["value"] > 0.95
     assert 0.8 < figures["nearest_neighbour_ratio"]["value"] < 1.2
     assert figures["frechet_distance"]["low"] <= figures["frechet_distance"]["value"]
+    told = portrait(real, draw, classes=2, tall=False, steps=40)
+    assert measures.ratio(told.near["invented"], told.near["real"]) == pytest.approx(
+        figures["nearest_neighbour_ratio"]["value"], abs=1e-4
+    )
+    assert measures.macro_auc(told.truth, told.taught["invented"]) == pytest.approx(
+        figures["train_on_synthetic_auc"]["value"], abs=1e-4
+    )
+    np.testing.assert_allclose(told.middle["real"][1], real.learn[labels[0] == 1].mean(0))
     features = referee.answers(referee.Referee(2, False).eval(), real.test)[1]
     assert features.shape == (80, referee.FEATURES)

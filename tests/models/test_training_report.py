@@ -10,7 +10,8 @@ import pytest
 
 from models import registry
 from models.card import Figure
-from models.training import curves, metrics, report
+from models.synthesis.likeness import Likeness
+from models.training import curves, metrics, report, subgroups
 
 
 def _figure(metric: str, value: float) -> Figure:
@@ -104,6 +105,58 @@ def test_survival_is_drawn_by_thirds_of_risk() -> None:
     assert "highest third" in told
 
 
+def test_rules_are_drawn_as_their_confusion_with_the_share_answered() -> None:
+    found = {
+        "y": [0, 0, 1, 1],
+        "guess": [0, 1, 1, 1],
+        "classes": ("affirmed", "negated"),
+        "answered": [1, 1, 1, 0],
+    }
+    told = "".join(curves.drawn({**found, "note": "These are rules."}))
+    assert told.count("<svg") == 1
+    assert "75.0%" in told
+    assert "These are rules." in told
+    cells = re.findall(r">(\d+)</text>", told)
+    assert cells == ["1", "1", "0", "2"]  # truth affirmed: one right, one not; negated: both right
+
+
+def test_coverage_is_told_name_by_name() -> None:
+    told = "".join(curves.drawn({"shares": {"CYP2C9": (8, 6, 10), "CYP2D6": (0, 0, 0)}}))
+    assert '<td>CYP2C9</td><td class="n">10</td><td>80.0%</td><td>75.0%</td>' in told
+    assert "CYP2D6" not in told  # of what was never asked there is no share
+
+
+def test_a_generator_is_drawn_without_one_real_sample_of_its_own() -> None:
+    rng = np.random.default_rng(0)
+    both = {"real": 0.0, "invented": 0.5}
+    for side in ((1, 32), (8, 8)):
+        told = Likeness(
+            samples=rng.standard_normal((6, *side)).astype(np.float32),
+            labels=np.arange(6) % 2,
+            middle={n: np.full((2, *side), v, np.float32) for n, v in both.items()},
+            spread={n: np.full((2, 2, *side), v, np.float32) for n, v in both.items()},
+            near={n: rng.uniform(1, 2, 20) for n in both},
+            features={n: rng.standard_normal((20, 4)) for n in both},
+            truth=np.arange(20) % 2,
+            taught={n: rng.dirichlet([1, 1], 20) for n in both},
+        )
+        page = "".join(curves.drawn({"likeness": told, "classes": ("a", "b")}))
+        assert page.count("data:image/png") == 4
+
+
+def test_a_subgroup_s_interval_is_over_persons_where_they_are_known() -> None:
+    # one of two persons always right, the other always wrong: drawn together, anything from 0 to 1 may come
+    found = {
+        "y": np.zeros(200, dtype=int),
+        "p": np.repeat([[1.0, 0, 0], [0, 1.0, 0]], 100, axis=0),
+        "groups": {"site": ["here"] * 200},
+    }
+    assert "0.500 (0.000 to 1.000)" not in "".join(subgroups.tables(found))
+    told = "".join(subgroups.tables({**found, "persons": np.repeat([0, 1], 100)}))
+    assert "0.500 (0.000 to 1.000)" in told
+    assert "200 of 2 persons" in told
+
+
 def test_curves_that_fit_no_kind_of_answer_are_refused() -> None:
-    with pytest.raises(ValueError, match="expected p, value or risk"):
+    with pytest.raises(ValueError, match="expected one of risk, value, p"):
         curves.drawn({"y": [0, 1]})
