@@ -13,6 +13,13 @@ from pydantic import BaseModel, ConfigDict
 from db.errors import Misconfigured
 
 HERE = Path(__file__).parent
+LONGEST = 41  #: letters that have room beside a bar
+#: UCUM units as people write them, where they write them otherwise
+WRITTEN = {
+    "1": "", "a": "years", "mm[Hg]": "mmHg", "Cel": "°C", "kg/m2": "kg/m²", "10*3/uL": "×10³/µL",
+    "u[IU]/mL": "µIU/mL", "mL/d": "mL a day", "mo": "months", "d": "days", "mg/wk": "mg a week",
+    "mg/d": "mg a day",
+}  # fmt: skip
 
 
 class Feature(BaseModel):
@@ -21,6 +28,7 @@ class Feature(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     meaning: str
+    label: str = ""  #: what pictures call it, in few words, where its name in words will not do
     kind: Literal["number", "category"]
     unit: str = ""  #: UCUM, of a number: models are given it in this one; "1" for counts and ratios
     low: float | None = None  #: a number below is a slip of the pen: refused
@@ -57,3 +65,29 @@ def dictionary() -> Mapping[str, Feature]:
             if found.setdefault(name, feature) != feature:
                 raise Misconfigured(f"{path.parent.name}/schema.toml: {name!r} means another thing elsewhere")
     return found
+
+
+def label(name: str) -> str:
+    """What a feature is called in few words."""
+    known = dictionary().get(name)
+    return known.label if known and known.label else name.replace("_", " ")
+
+
+def rounded(value: float) -> str:
+    """A number with the three figures that matter; a thousand and more in whole numbers."""
+    return f"{value:.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
+
+
+def told(name: str, value: float | str | None) -> str:
+    """A feature with its value as people write it: `creatinine 2.6 mg/dL`, `sex: female`.
+
+    A category is told by its meaning, or by its own name where that has no room beside a bar.
+    """
+    if value is None:
+        return f"{label(name)}: not known"
+    known = dictionary().get(name)
+    if isinstance(value, str):
+        meant = f"{label(name)}: {known.categories.get(value, value) if known else value}"
+        return meant if len(meant) <= LONGEST else f"{label(name)}: {value.replace('_', ' ')}"
+    unit = known.unit if known else ""
+    return f"{label(name)} {rounded(value)} {WRITTEN.get(unit, unit)}".rstrip()

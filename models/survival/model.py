@@ -92,7 +92,8 @@ class Prognosis:
         )
 
     def _median(self, shape: Floats, low: Floats, high: Floats) -> Finding:
-        told, early, late = (curve.median(self.curve.times, c) for c in (shape, low, high))
+        told = curve.median(self.curve.times, shape)
+        ends = [curve.median(self.curve.times, c) for c in (low, high)]
         code = Code(
             value=f"median-time-without-{self.study.slug}",
             system=WETREAD,
@@ -104,8 +105,12 @@ class Prognosis:
             return Finding(code=code, positive=False, abstained=True, reason=reason)
         return Finding(
             code=code,
-            positive=False,
+            positive=None,
             value=round(told, 2),
             unit=self.study.unit,
-            evidence={"kind": "median", "interval": [early, late], "curve_ends": self.study.horizons[-1]},
+            evidence={
+                "kind": "median",
+                "interval": [None if end is None else round(end, 2) for end in ends],
+                "curve_ends": self.study.horizons[-1],
+            },
         )

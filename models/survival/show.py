@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from db.records import Finding
+from models import features
 from models.drawing import bars, heading, lines, page, paragraph, table
 from models.registry import Explanation
 from models.survival.model import WORDS
@@ -23,14 +24,22 @@ def render(study: Study, findings: Sequence[Finding]) -> Explanation:
 
 def _row(finding: Finding) -> tuple[str, str, str, str]:
     ends: Any = finding.evidence.get("interval", ())
-    interval = " to ".join("not reached" if v is None else f"{v:g}" for v in ends)
-    said = str(finding.reason) if finding.abstained else f"{finding.value:g}"
-    return finding.code.meaning, said, finding.unit or "", interval
+    interval = " to ".join("not reached" if v is None else _figure(v, finding) for v in ends)
+    said = str(finding.reason) if finding.value is None else _figure(finding.value, finding)
+    unit = finding.unit or ""
+    return finding.code.meaning, said, features.WRITTEN.get(unit, unit), interval
+
+
+def _figure(value: float, finding: Finding) -> str:
+    """A risk with two decimals, a time with the figures that matter."""
+    return features.rounded(value) if finding.probability is None else f"{value:.2f}"
 
 
 def _curve(study: Study, drawn: Mapping[str, Any]) -> list[str]:
     times, unit = drawn["times"], WORDS[study.unit]
-    items = [(f"{c['feature']} = {c['value']}", float(c["log_hazard"])) for c in drawn["contributions"][:12]]
+    items = [
+        (features.told(c["feature"], c["value"]), float(c["log_hazard"])) for c in drawn["contributions"][:12]
+    ]
     return [
         heading(f"Without {study.outcome}"),
         lines(
@@ -43,9 +52,12 @@ def _curve(study: Study, drawn: Mapping[str, Any]) -> list[str]:
         ),
         heading("What moves the hazard"),
         bars(items, unit="log hazard"),
-        table(("value", "means"), [(c["feature"], meaning(c["feature"])) for c in drawn["contributions"]]),
+        table(
+            ("value", "means"),
+            [(features.label(c["feature"]), meaning(c["feature"])) for c in drawn["contributions"]],
+        ),
         paragraph(
-            f"The hazard is {drawn['relative_hazard']:g} times that of the average score. The band covers "
-            "the choice of patients learnt from, not what the model leaves out."
+            f"The hazard is {features.rounded(drawn['relative_hazard'])} times that of the average score. "
+            "The band covers the choice of patients learnt from, not what the model leaves out."
         ),
     ]

@@ -34,7 +34,7 @@ def render(
     title: str, payload: Payload, findings: Sequence[Finding], artifacts: Mapping[str, bytes]
 ) -> Explanation:
     """Each finding with the values that speak for and against it, as bars, and what was not known."""
-    from models import drawing
+    from models import drawing, features
 
     parts: list[str] = []
     for finding in findings:
@@ -44,17 +44,22 @@ def render(
         parts.append(
             drawing.paragraph(f"The probability {side} the operating point {finding.threshold:.2f}.")
         )
-        shown = [(_told(c), c["contribution"]) for c in seen["contributions"][:SHOWN]]
+        shown = [
+            (features.told(c["feature"], c["value"]), c["contribution"])
+            for c in seen["contributions"][:SHOWN]
+        ]
         parts.append(drawing.bars(shown, unit="log-odds", baseline=seen["baseline"]))
         if seen["alternatives"]:
             others = [(a["code"], a["meaning"], a["probability"]) for a in seen["alternatives"]]
             parts.append(drawing.table(("code", "less likely", "probability"), others))
         if seen["missing"]:
-            parts.append(drawing.paragraph(f"Not known: {', '.join(seen['missing'])}."))
+            names = ", ".join(features.label(name) for name in seen["missing"])
+            parts.append(drawing.paragraph(f"Not known: {names}."))
     return Explanation(media_type="text/html", content=drawing.page(title, *parts))
 
 
-def _told(share: Mapping[str, Any]) -> str:
-    value = "not known" if share["value"] is None else f"{share['value']}"
-    unit = share["unit"] if share["unit"] not in ("", "1") and share["value"] is not None else ""
-    return f"{share['feature']} {value} {unit}".strip()
+def _bars(seen: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """The largest contributions, each with the value that it is of."""
+    from models.features import told
+
+    return [(told(c["feature"], c["value"]), c["contribution"]) for c in seen["contributions"][:SHOWN]]
