@@ -100,6 +100,17 @@ class Study(_Part):
         """
         return np.array([_value(self.columns[i], payload.values) for i in self.used])
 
+    def answers(self, rows: Floats) -> NDArray[np.bool_]:
+        """(n,) whether each of (n, used columns) would be answered: `row` abstains on the others."""
+        inside = np.ones(len(rows), dtype=bool)
+        for values, place in zip(rows.T, self.used, strict=True):
+            column = self.columns[place]
+            if column.categories:
+                inside &= np.isin(values, np.arange(len(column.categories)))
+            else:
+                inside &= (values >= column.low) & (values <= column.high)
+        return inside
+
     def shown(self, row: Floats) -> dict[str, float | str]:
         """The row by feature name, codes as category names."""
         columns = [self.columns[i] for i in self.used]

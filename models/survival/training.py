@@ -177,7 +177,8 @@ def evaluate(folder: Path, data: Path, *, folds: int | None = None) -> dict[str,
     """`c_index` and `integrated_brier` with 95 % intervals, and `n`.
 
     data: an npz of x, t, e. With folds the serving recipe is trained anew in each. The Brier score is the
-    mean over 60 times up to the last horizon. Rows outside the range that the model serves count too.
+    mean over 60 times up to the last horizon. Rows outside the range that the model serves count too;
+    their share is `abstained`.
     """
     from models import registry
     from models.card import read as read_card
@@ -185,9 +186,10 @@ def evaluate(folder: Path, data: Path, *, folds: int | None = None) -> dict[str,
 
     study = studies.read(folder)
     rows = studies.cohort(study, data)
+    silent = {"n": len(rows.t), "abstained": round(1 - float(study.answers(rows.x).mean()), 4)}
     if folds:
         told = blend.out_of_fold(study, rows, folds, 0, lambda _: None)
-        return {**_figures(study, rows, blend.mixed(study, told.answers), told.fold), "n": len(rows.t)}
+        return {**_figures(study, rows, blend.mixed(study, told.answers), told.fold), **silent}
     served = registry.load(read_card(folder).name, "cpu")
     assert isinstance(served, Prognosis)  # noqa: S101 - the registry opens the family it was asked for
     score = served.score(rows.x)
@@ -196,7 +198,7 @@ def evaluate(folder: Path, data: Path, *, folds: int | None = None) -> dict[str,
             c_index, rows.t, rows.e, score, groups=person_groups(rows.person), draws=_draws(len(rows.t))
         ),
         "integrated_brier": _brier(rows, served.curve.times, served.curve.survival(score)),
-        "n": len(rows.t),
+        **silent,
         "persons": len(np.unique(rows.person)),
     }
 
@@ -226,6 +228,7 @@ def curves(folder: Path, data: Path, folds: int | None) -> dict[str, Any]:
         "event": rows.e,
         "risk": risk,
         "unit": UNITS[study.unit],
+        "answered": study.answers(rows.x),
         "groups": groups,
         "unseen": bool(folds),
     }

@@ -17,8 +17,9 @@ from models.warfarin_dose import HERE, aim, equations
 from models.warfarin_dose.design import Floats, matrix
 from models.warfarin_dose.ensemble import MEMBERS, Ensemble, fit
 from models.warfarin_dose.evaluate import mae_mg_per_week, within_20_percent
+from models.warfarin_dose.iwpc import read
 from models.warfarin_dose.model import CALIBRATION, WEIGHTS
-from models.warfarin_dose.patient import Patient, read
+from models.warfarin_dose.patient import Patient
 
 FOLDS, REPEATS = 5, 2
 DOSES = (7.0, 100.0)  #: mg a week: beyond, silence

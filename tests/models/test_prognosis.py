@@ -1,8 +1,5 @@
 """The prognosis families on patients: curves, order of risk, and what they keep silent on."""
 
-import functools
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,28 +11,26 @@ from models.payloads import Note, Table
 from models.survival import study
 from models.survival.measure import c_index
 from models.survival.model import Prognosis
+from tests import patients
 
-DATA = Path(os.environ.get("WETREAD_DATA", Path(__file__).parents[2] / ".." / "shared" / "data")) / "survival"
+DATA = patients.DATA / "survival"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="needs the data folder: set WETREAD_DATA")
 NAMES = ("gbsg", "metabric", "support", "whas")
 names = pytest.mark.parametrize("name", NAMES)
 
 
-@functools.cache
 def model(name: str) -> Prognosis:
-    opened = registry.load(f"prognosis-{name}", "cpu")
+    opened = patients.opened(f"prognosis-{name}")
     assert isinstance(opened, Prognosis)
     return opened
 
 
 def patient(name: str, **changed: float | str) -> Table:
-    found = study.example(model(name).study.folder)
-    assert isinstance(found, Table)
-    return Table(values={**found.values, **changed})
+    return patients.patient(f"prognosis-{name}", **changed)
 
 
 def examine(name: str, payload: Any) -> Diagnosis:
-    return model(name).examine([payload])[0]
+    return patients.examine(f"prognosis-{name}", payload)
 
 
 def risk(name: str, **changed: float | str) -> float:
@@ -95,6 +90,23 @@ def test_a_note_abstains_alone() -> None:
     first, second = model("whas").examine([Note(text="infarction"), patient("whas")])
     assert str(first.reason).startswith("not-a-table")
     assert second.findings
+
+
+@names
+def test_a_row_of_a_file_counts_as_answered_within_the_study_s_range_alone(name: str) -> None:
+    served = model(name).study
+    row = served.row(patient(name))
+    changed = np.repeat(row[None], 4, axis=0)
+    changed[1:, served.names.index("age")] = [6.0, 140.0, np.nan]
+    assert served.answers(changed).tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize(("name", "told"), [("gbsg", "positive nodes 6"), ("support", "heart rate 118 /min")])
+def test_a_page_tells_values_in_words_with_their_units(name: str, told: str) -> None:
+    found = registry.family(f"prognosis-{name}")
+    page = found.render(patient(name), examine(name, patient(name)).findings, {}).content.decode()
+    assert f">{told}<" in page
+    assert "_" not in page.partition("What moves the hazard")[2]
 
 
 @needs_data

@@ -1,42 +1,29 @@
 """The warfarin dose: the published equations, genes that lower it, and what it keeps silent on."""
 
 import csv
-import functools
-import os
-from pathlib import Path
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
-from db.records import Diagnosis
 from models import registry
 from models.payloads import Note, Table
-from models.warfarin_dose import equations, example
+from models.warfarin_dose import equations
 from models.warfarin_dose.evaluate import within_20_percent
-from models.warfarin_dose.model import WarfarinDose
-from models.warfarin_dose.patient import Patient, cyp2c9, read, vkorc1
+from models.warfarin_dose.iwpc import read, refused
+from models.warfarin_dose.patient import Patient, cyp2c9, vkorc1
+from tests import patients
 
-DATA = Path(os.environ.get("WETREAD_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
-IWPC = DATA / "treatment" / "iwpc_train.csv"
+IWPC = patients.DATA / "treatment" / "iwpc_train.csv"
 needs_data = pytest.mark.skipif(not IWPC.is_file(), reason="needs the data folder: set WETREAD_DATA")
 WILD = {"CYP2C9": "*1/*1", "rs9923231": "C/C"}
-
-
-@functools.cache
-def model() -> WarfarinDose:
-    opened = registry.load("warfarin-dose", "cpu")
-    assert isinstance(opened, WarfarinDose)
-    return opened
+examine = partial(patients.examine, "warfarin-dose")
 
 
 def patient(genotype: dict[str, str] | None = None, **changed: float | str) -> Table:
-    found = example()
-    assert isinstance(found, Table)
-    return Table(values={**found.values, **changed}, genotype=WILD if genotype is None else genotype)
-
-
-def examine(payload: Table) -> Diagnosis:
-    return model().examine([payload])[0]
+    found = patients.patient("warfarin-dose", **changed)
+    return replace(found, genotype=WILD if genotype is None else genotype)
 
 
 def dose(payload: Table) -> float:
@@ -60,21 +47,51 @@ def test_the_clinical_equation_by_hand() -> None:
 # NEJM 2009;360:753: 46.0 and 38.4 % of their validation patients; other patients of the same cohort here
 @needs_data
 def test_the_equations_reach_the_paper_s_figures_on_its_data() -> None:
-    patients, doses = read(IWPC)
-    told = np.array([equations.dose(equations.pharmacogenetic(p)) for p in patients])
-    plain = np.array([equations.dose(equations.clinical(p)) for p in patients])
+    known, doses = read(IWPC)
+    told = np.array([equations.dose(equations.pharmacogenetic(p)) for p in known])
+    plain = np.array([equations.dose(equations.clinical(p)) for p in known])
     assert within_20_percent(doses, told) == pytest.approx(46.0, abs=1.5)
     assert within_20_percent(doses, plain) == pytest.approx(38.4, abs=1.5)
 
 
+def stable() -> list[dict[str, str]]:
+    """The file's rows with a stable dose, by csv alone."""
+    with IWPC.open(encoding="utf-8-sig", newline="") as stream:
+        return [
+            row
+            for row in csv.DictReader(stream)
+            if row["Subject Reached Stable Dose of Warfarin"] in ("1", "1.0")
+            and row["Therapeutic Dose of Warfarin"]
+        ]
+
+
 @needs_data
 def test_every_stable_dose_of_the_file_is_read() -> None:
-    with IWPC.open(encoding="utf-8-sig", newline="") as stream:
-        rows = [
-            r for r in csv.DictReader(stream) if r["Subject Reached Stable Dose of Warfarin"] in ("1", "1.0")
-        ]
-    stable = [float(r["Therapeutic Dose of Warfarin"]) for r in rows if r["Therapeutic Dose of Warfarin"]]
-    assert sorted(read(IWPC)[1].tolist()) == sorted(stable)
+    doses = [float(row["Therapeutic Dose of Warfarin"]) for row in stable()]
+    assert read(IWPC)[1].tolist() == doses
+
+
+@needs_data
+def test_a_row_counts_as_answered_only_where_a_table_of_it_would_be() -> None:
+    rare = ("*1/*5", "*1/*6", "*1/*11", "*1/*14")
+    silent = [
+        not all(row[column] for column in ("Height (cm)", "Weight (kg)", "Age"))
+        or row["Age"] == "10 - 19"
+        or row["CYP2C9 consensus"] in rare
+        for row in stable()
+    ]
+    counted = refused(IWPC)
+    assert all(counted[place] for place in np.flatnonzero(silent))
+    assert sum(counted) - sum(silent) < 0.01 * len(counted)  # the few aimed at, or measured, beyond the range
+
+
+def test_a_page_tells_values_in_words_with_their_units() -> None:
+    shown = patient(age=61.0, amiodarone_use="yes")
+    page = registry.family("warfarin-dose").render(shown, examine(shown).findings, {}).content.decode()
+    assert ">age 61 years<" in page
+    assert ">amiodarone: yes<" in page
+    assert "mg a week" in page
+    assert "_" not in page.partition("What moves the dose")[2]
 
 
 def test_within_20_percent_counts_the_edge() -> None:
@@ -144,6 +161,6 @@ def test_an_allele_that_was_not_learnt_is_not_guessed() -> None:
 
 
 def test_a_note_abstains_alone() -> None:
-    first, second = model().examine([Note(text="warfarin 5 mg"), patient()])
+    first, second = patients.opened("warfarin-dose").examine([Note(text="warfarin 5 mg"), patient()])
     assert str(first.reason).startswith("not-a-table")
     assert second.findings
