@@ -1,30 +1,17 @@
 """Which of six skin diseases a table of signs speaks for, and when the model keeps silent."""
 
-import functools
+from functools import partial
 
 import pytest
 
-from models import registry
-from models.dermatology import example
+from models.dermatology import HERE
 from models.payloads import Table, Value
-from models.tabular.model import TabularModel
+from models.tabular import recipe
+from tests import patients
 
-
-@functools.cache
-def model() -> TabularModel:
-    opened = registry.load("dermatology", "cpu")
-    assert isinstance(opened, TabularModel)
-    return opened
-
-
-def patient(**changes: Value | None) -> Table:
-    known = example()
-    assert isinstance(known, Table)
-    values = {**known.values, **changes}
-    return Table(values={name: value for name, value in values.items() if value is not None})
-
-
-NONE: dict[str, Value] = {name: 0 for name in model().recipe.features if name != "age"}
+examine = partial(patients.examine, "dermatology")
+patient = partial(patients.patient, "dermatology")
+NONE: dict[str, Value] = {name: 0 for name in recipe.read(HERE).features if name != "age"}
 
 
 LICHEN_PLANUS: dict[str, Value] = {
@@ -45,13 +32,13 @@ CHRONIC: dict[str, Value] = {
     ("signs", "code"), [(LICHEN_PLANUS, "L43.9"), (RUBRA_PILARIS, "L44.0"), (CHRONIC, "L30.9")]
 )
 def test_textbook_signs_get_their_disease(signs: dict[str, Value], code: str) -> None:
-    (finding,) = model().examine([patient(**{**NONE, "age": 40, **signs})])[0].findings
+    (finding,) = examine(patient(**{**NONE, "age": 40, **signs})).findings
     assert finding.code.value == code
     assert finding.positive
 
 
 def test_runners_up_are_less_likely_and_all_add_up_to_at_most_one() -> None:
-    (finding,) = model().examine([patient()])[0].findings
+    (finding,) = examine(patient()).findings
     others = [a["probability"] for a in finding.evidence["alternatives"]]  # type: ignore[attr-defined]
     assert finding.probability > others[0] >= others[1]  # type: ignore[operator]
     assert finding.probability + sum(others) <= 1 + 1e-5  # type: ignore[operator]
@@ -68,6 +55,6 @@ def test_runners_up_are_less_likely_and_all_add_up_to_at_most_one() -> None:
     ],
 )
 def test_abstains_with_its_reason_or_answers(table: Table, code: str) -> None:
-    diagnosis = model().examine([table])[0]
+    diagnosis = examine(table)
     assert str(diagnosis.reason or "").startswith(code)
     assert diagnosis.abstained == bool(code)

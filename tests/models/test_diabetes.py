@@ -1,40 +1,19 @@
 """Diabetes within five years from a table: direction, the set's zeros, and silence."""
 
-import functools
-import os
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pytest
 
-from db.records import Diagnosis
-from models import registry
-from models.diabetes import evaluate, example
-from models.payloads import Note, Payload, Table, Value
-from models.tabular import rows
-from models.tabular.model import TabularModel
+from models.diabetes import HERE, evaluate
+from models.payloads import Note, Payload
+from models.tabular import recipe, rows
+from tests import patients
 
-DATA = Path(os.environ.get("WETREAD_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
-SET = DATA / "tabular" / "diabetes.arff"
+SET = patients.DATA / "tabular" / "diabetes.arff"
 needs_data = pytest.mark.skipif(not SET.is_file(), reason="needs the data folder: set WETREAD_DATA")
-
-
-@functools.cache
-def model() -> TabularModel:
-    opened = registry.load("diabetes", "cpu")
-    assert isinstance(opened, TabularModel)
-    return opened
-
-
-def patient(**changes: Value | None) -> Table:
-    known = example()
-    assert isinstance(known, Table)
-    values = {**known.values, **changes}
-    return Table(values={name: value for name, value in values.items() if value is not None})
-
-
-def examine(payload: Payload) -> Diagnosis:
-    return model().examine([payload])[0]
+examine = partial(patients.examine, "diabetes")
+patient = partial(patients.patient, "diabetes")
 
 
 @pytest.mark.parametrize("name", ["glucose_2h", "bmi", "pedigree"])
@@ -46,8 +25,9 @@ def test_more_of_what_raises_the_risk_raises_it(name: str) -> None:
 
 @needs_data
 def test_zeros_that_no_living_woman_has_are_not_known() -> None:
-    table = rows.load(SET, model().recipe).rows
-    unknown = dict(zip(model().recipe.features, np.isnan(table).sum(0).tolist(), strict=True))
+    own = recipe.read(HERE)
+    table = rows.load(SET, own).rows
+    unknown = dict(zip(own.features, np.isnan(table).sum(0).tolist(), strict=True))
     # the counts of zeros that the set is known for
     assert unknown == {
         "pregnancies": 0, "glucose_2h": 5, "diastolic_pressure": 35, "triceps_skinfold": 227,

@@ -1,38 +1,17 @@
 """Coronary disease from a table: answers, evidence, and when it keeps silent."""
 
-import functools
-import os
-from pathlib import Path
+from functools import partial
 
 import pytest
 
-from db.records import Diagnosis
 from models import registry
-from models.heart_disease import evaluate, example
+from models.heart_disease import evaluate
 from models.payloads import Note, Payload, Table, Value
-from models.tabular.model import TabularModel
+from tests import patients
 
-DATA = Path(os.environ.get("WETREAD_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
-SET = DATA / "tabular" / "heart.c.arff"
-
-
-@functools.cache
-def model() -> TabularModel:
-    opened = registry.load("heart-disease", "cpu")
-    assert isinstance(opened, TabularModel)
-    return opened
-
-
-def examine(payload: Payload) -> Diagnosis:
-    return model().examine([payload])[0]
-
-
-def patient(**changes: Value | None) -> Table:
-    known = example()
-    assert isinstance(known, Table)
-    values = {**known.values, **changes}
-    return Table(values={name: value for name, value in values.items() if value is not None})
-
+SET = patients.DATA / "tabular" / "heart.c.arff"
+examine = partial(patients.examine, "heart-disease")
+patient = partial(patients.patient, "heart-disease")
 
 HEALTHY: dict[str, Value] = {
     "chest_pain": "non_anginal", "exercise_angina": "no", "st_depression": 0, "st_slope": "up",
@@ -52,6 +31,14 @@ def test_contributions_sum_to_the_log_odds() -> None:
     seen = examine(patient()).findings[0].evidence
     added = sum(c["contribution"] for c in seen["contributions"])  # type: ignore[attr-defined]
     assert seen["baseline"] + added == pytest.approx(seen["total"], abs=0.01)  # type: ignore[operator]
+
+
+def test_a_page_tells_values_in_words_with_their_units() -> None:
+    shown = patient(thallium=None, systolic_pressure=142.04)
+    page = registry.family("heart-disease").render(shown, examine(shown).findings, {}).content.decode()
+    assert ">systolic pressure 142 mmHg<" in page
+    assert ">ST slope: flat<" in page
+    assert "Not known: thallium scintigram." in page
 
 
 def test_what_is_not_known_is_named() -> None:
@@ -76,7 +63,7 @@ def test_abstains_with_its_reason(payload: Payload, code: str) -> None:
 
 
 def test_one_bad_table_abstains_alone() -> None:
-    together = model().examine([patient(), Table(values={}), patient(**HEALTHY)])
+    together = patients.opened("heart-disease").examine([patient(), Table(values={}), patient(**HEALTHY)])
     assert [d.abstained for d in together] == [False, True, False]
     assert together[2] == examine(patient(**HEALTHY))
 

@@ -1,19 +1,16 @@
 """The risk of death in hospital from a table: direction, calibration, what is not read, and silence."""
 
-import functools
-import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from db.records import Diagnosis
-from models import registry
-from models.inpatient_death import evaluate, example
+from models.inpatient_death import HERE, evaluate
 from models.payloads import Payload, Sequences, Table, Value
-from models.tabular.model import TabularModel
+from models.tabular import recipe
+from tests import patients
 
-DATA = Path(os.environ.get("WETREAD_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
-SET = DATA / "tabular" / "support2_train.csv"
+SET = patients.DATA / "tabular" / "support2_train.csv"
 # what the data set's protocol counts as leaking, and what is no matter of physiology
 LEAKING = (
     "sps",
@@ -29,24 +26,8 @@ LEAKING = (
     "dnr",
 )
 LEAKING += ("dnrday", "sfdm2", "hday", "slos", "d.time", "death", "race", "income", "edu", "sno")
-
-
-@functools.cache
-def model() -> TabularModel:
-    opened = registry.load("inpatient-death", "cpu")
-    assert isinstance(opened, TabularModel)
-    return opened
-
-
-def patient(**changes: Value | None) -> Table:
-    known = example()
-    assert isinstance(known, Table)
-    values = {**known.values, **changes}
-    return Table(values={name: value for name, value in values.items() if value is not None})
-
-
-def examine(payload: Payload) -> Diagnosis:
-    return model().examine([payload])[0]
+examine = partial(patients.examine, "inpatient-death")
+patient = partial(patients.patient, "inpatient-death")
 
 
 def risk(table: Table) -> float:
@@ -64,8 +45,8 @@ def test_the_sicker_are_at_higher_risk(worse: dict[str, Value]) -> None:
 
 
 def test_no_leaking_column_is_read() -> None:
-    recipe = model().recipe
-    read = {recipe.columns.get(name, name) for name in recipe.features}
+    own = recipe.read(HERE)
+    read = {own.columns.get(name, name) for name in own.features}
     assert not read & set(LEAKING)
 
 
