@@ -7,6 +7,7 @@ import importlib
 import json
 import re
 import shutil
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,54 @@ from db.records import Diagnosis
 from models.card import ModelCard, read
 
 SERVED = {".safetensors", ".toml", ".json"}  #: files that cannot run code
+LEARNT = Path(__file__).parent / "learnt.toml"
+OWN_LIMIT = (
+    "Trained anew on the user's own data: what the limits below say of patients learnt from holds of the "
+    "release's data, not of these."
+)
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def sha256(path: Path) -> str:
     """The hexadecimal SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def digest(data: Path) -> str:
+    """The SHA-256 of a data set: of the file, or of the sorted names and SHA-256s of a folder's files."""
+    if data.is_file():
+        return sha256(data)
+    names = sorted(path.relative_to(data).as_posix() for path in data.rglob("*") if path.is_file())
+    lines = "".join(f"{sha256(data / name)}  {name}\n" for name in names)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def released(name: str, data: Path) -> bool:
+    """Whether the data are, byte for byte, those that the release's weights of a family learnt from."""
+    learnt = tomllib.loads(LEARNT.read_text("utf-8")).get(name)
+    return learnt is not None and digest(data) == learnt
+
+
+def credited(out: Path, name: str, data: Path) -> ModelCard:
+    """The card that a training of a family wrote into out, naming the data as the user's own.
+
+    Unless they are the release's: then the card stays as it is. Of a user's data nothing is told but
+    their SHA-256: a file's name may be a person's.
+    """
+    card = read(out)
+    if released(name, data):
+        return card
+    fields = card.model_dump(mode="json", exclude={"weights", "folder"})
+    fields["data"] = [
+        {
+            "name": f"the user's own data, SHA-256 {digest(data)}",
+            "licence": "the user's own",
+            "source": "the installation where this model was trained",
+            "use": "training and validation, as the figures say",
+        }
+    ]
+    fields["limits"] = [OWN_LIMIT, *(limit for limit in card.limits if limit != OWN_LIMIT)]
+    return write(out, fields, [w.file for w in card.weights])
 
 
 def write(

@@ -290,6 +290,36 @@ def test_a_family_trained_anew_serves_from_its_folder(tmp_path: Path) -> None:
     assert written.limits == served.limits
 
 
+def trained(folder: Path, data: Path) -> cards.ModelCard:
+    """The card above after a training on the data, as the train command leaves it."""
+    (folder / "model.safetensors").write_bytes(b"weights")
+    package.write(folder, CARD, ["model.safetensors"])
+    return package.credited(folder, "a-family", data)
+
+
+def test_a_user_s_data_are_named_as_the_user_s_and_never_by_their_file_s_name(tmp_path: Path) -> None:
+    data = tmp_path / "Zanzibarov.csv"
+    data.write_text("age\n70\n")
+    found = trained(tmp_path, data)
+    (learnt,) = found.data
+    assert learnt.name == f"the user's own data, SHA-256 {package.sha256(data)}"
+    assert found.limits == (package.OWN_LIMIT, *CARD["limits"])
+    assert "Zanzibarov" not in (tmp_path / "card.toml").read_text()
+    assert package.credited(tmp_path, "a-family", data).limits == found.limits
+
+
+def test_the_release_s_own_data_keep_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tmp_path / "set"
+    (data / "inside").mkdir(parents=True)
+    (data / "inside" / "a.csv").write_text("age\n70\n")
+    known = tmp_path / "learnt.toml"
+    known.write_text(f'a-family = "{package.digest(data)}"\n')
+    monkeypatch.setattr(package, "LEARNT", known)
+    assert trained(tmp_path, data).data[0].name == "d"
+    (data / "inside" / "a.csv").write_text("age\n71\n")
+    assert trained(tmp_path, data).data[0].name != "d"
+
+
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 plain = st.one_of(
     texts,
