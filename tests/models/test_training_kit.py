@@ -320,6 +320,16 @@ def test_the_release_s_own_data_keep_their_names(tmp_path: Path, monkeypatch: py
     assert trained(tmp_path, data).data[0].name != "d"
 
 
+def test_every_family_s_data_are_known_by_their_digest(data: Path) -> None:
+    from models import registry
+    from models.training import report
+
+    learnt, targets = tomllib.loads(package.LEARNT.read_text()), report.targets()
+    assert set(learnt) == {card.name for card in registry.cards()}
+    files = {name: data / targets[name]["data"] for name in learnt if "." in targets[name]["data"]}
+    assert {name: package.digest(path) for name, path in files.items()} == {n: learnt[n] for n in files}
+
+
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 plain = st.one_of(
     texts,
