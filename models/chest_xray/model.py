@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -113,7 +114,7 @@ class ChestXray:
         probability = float(pneumonia(logits[None], self.temperature)[0])
         threshold = self.card.threshold("pneumonia")
         if heat is None:
-            evidence: dict[str, object] = {"caution": CAUTION}
+            evidence: dict[str, object] = {"kind": "probability", "caution": CAUTION}
             return Diagnosis(findings=(_finding(PNEUMONIA, probability, threshold, evidence),))
         first = _finding(PNEUMONIA, probability, threshold, _where(heat, film))
         artifacts = {HEAT_MAP: _png(heat)}
@@ -127,10 +128,21 @@ class ChestXray:
         answered = any(p >= t for (_, p), t in zip(points, thresholds, strict=True))
         reason = None if answered else "indeterminate: bacterial and viral are too alike on this film"
         one, two = (
-            _finding(code, p, t, {"given": "pneumonia"}, reason)
-            for (code, p), t in zip(points, thresholds, strict=True)
+            _finding(code, p, t, _against(p, other), reason)
+            for (code, p), t, other in zip(points, thresholds, ("viral", "bacterial"), strict=True)
         )
         return one, two
+
+
+def _against(probability: float, other: str) -> dict[str, object]:
+    """What the answer to one of two kinds rests on: the calibrated odds against the other kind."""
+    sure = min(max(probability, 1e-6), 1 - 1e-6)
+    return {
+        "kind": "comparison",
+        "given": "pneumonia",
+        "against": f"{other} pneumonia",
+        "log_odds": round(math.log(sure / (1 - sure)), 4),
+    }
 
 
 def _shown(cells: Tensor) -> NDArray[np.float32]:

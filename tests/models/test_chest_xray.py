@@ -242,6 +242,10 @@ def test_bacterial_and_viral_are_answered_together_or_left_open_together(model: 
         assert one.abstained == two.abstained == (not (one.positive or two.positive))
         assert not (one.positive and two.positive)
         assert (one.reason or "indeterminate:").startswith("indeterminate:")
+        assert one.evidence["kind"] == two.evidence["kind"] == "comparison"
+        # the odds that the probability says, and the other kind's are their reciprocal
+        assert one.evidence["log_odds"] == pytest.approx(np.log(share / (1 - share)), abs=1e-3)
+        assert one.evidence["log_odds"] == -two.evidence["log_odds"]
 
 
 def test_picture_shows_the_heat_on_the_film(model: Any, film: Image) -> None:
