@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from db.errors import Rejected
 from models.ecg_beat.signals import Floats, clean, pick
+from models.payloads import Recording
 
 CLASSES = ("N", "S", "V", "F")
 #: MIT-BIH annotation symbol -> AAMI class (EC57, table 3); paced, unclassifiable and flutter waves are none
@@ -61,6 +62,25 @@ def read(path: Path) -> Record:
         places=np.round(notes.sample[kept] * (360.0 / rate)).astype(np.int64),
         labels=np.array([label(notes.symbol[i]) for i in kept], dtype=np.int64),
     )
+
+
+def recording(path: Path) -> Recording:
+    """The record whose header is at `path`, as service is given it: every lead, uncleaned, in mV."""
+    import wfdb
+
+    record = wfdb.rdrecord(str(path.with_suffix("")))
+    return Recording(
+        signals=record.p_signal.T.astype(np.float32), rate_hz=float(record.fs), leads=tuple(record.sig_name)
+    )
+
+
+def person(path: Path) -> tuple[float, str]:
+    """(years of age, "M" or "F") as the header's first comment tells them: NaN and "" where it does not."""
+    import wfdb
+
+    comments = wfdb.rdheader(str(path.with_suffix(""))).comments
+    age, sex = (*(comments[0].split() if comments else ()), "", "")[:2]
+    return (float(age) if age.isdigit() else float("nan")), (sex if sex in ("M", "F") else "")
 
 
 def folder(data: Path) -> list[Record]:

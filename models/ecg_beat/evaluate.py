@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models import registry
 from models.ecg_beat import beats
 from models.ecg_beat.beats import CLASSES, Record
 from models.evaluation import bootstrap
@@ -93,7 +94,9 @@ def figures(tables: Counts, draws: int = 1000) -> dict[str, Any]:
     return found | {"n": int(tables.sum()), "records": len(tables), "confusion": tables.sum(0).tolist()}
 
 
-def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> dict[str, Any]:
+def evaluate(
+    data: Path, *, folds: int | None = None, device: str = "cpu", name: str = "ecg-beat"
+) -> dict[str, Any]:
     """`accuracy`, `mean_sensitivity`, `j_kappa`, `sensitivity_*`, `ppv_*`, `n`, and more, on WFDB records.
 
     data: folder of `.hea`, `.dat`, `.atr`. The annotated places of the beats are used, so that the classes
@@ -105,11 +108,11 @@ def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> di
     if folds:
         from models.ecg_beat.train import cross_validate
 
-        guesses = cross_validate(records, folds)
+        guesses = [table.argmax(1) for table in cross_validate(records, folds)]
     else:
         from models.ecg_beat.judge import Judge
 
-        judge = Judge(HERE, device)
+        judge = Judge(registry.card(name).folder, device)
         guesses = [judge.judge(r.signals, r.places).classes for r in records]
     tables = np.stack([confusion(r.labels, g) for r, g in zip(records, guesses, strict=True)])
     return figures(tables) | {"detection": detection(records)}
@@ -125,3 +128,46 @@ def detection(records: list[Record]) -> dict[str, float]:
         right += int((matched(places, record.places) >= 0).sum())
         found, true = found + len(places), true + len(record.places)
     return {"sensitivity": round(right / true, 4), "ppv": round(right / max(found, 1), 4)}
+
+
+def curves(data: Path, *, folds: int | None = None) -> dict[str, Any]:
+    """Truth and probabilities of the scored beats, subgroups by the person's age and sex, for plots.
+
+    See `models.training.curves`. The classes are asked at the annotated places. With folds each beat is
+    answered by weights that saw neither its record nor the others of its fold. `answered`: of the whole
+    recordings, as service is given them, its own detector included.
+    """
+    records = beats.folder(data)
+    if folds:
+        from models.ecg_beat.train import cross_validate
+
+        tables = cross_validate(records, folds)
+    else:
+        from models.ecg_beat.judge import Judge
+
+        judge = Judge(HERE)
+        tables = [judge.judge(r.signals, r.places).probabilities for r in records]
+    labels, chances = np.concatenate([r.labels for r in records]), np.concatenate(tables)
+    scored = labels >= 0
+    record = np.repeat([r.name for r in records], [len(r.labels) for r in records])[scored]
+    told = {r.name: beats.person(data / f"{r.name}.hea") for r in records}
+    return {
+        "y": labels[scored],
+        "p": chances[scored],
+        "classes": CLASSES,
+        "answered": _answered([data / f"{r.name}.hea" for r in records]),
+        "persons": record,
+        "groups": {
+            "age": np.array([told[name][0] for name in record]),
+            "sex": np.array([told[name][1] for name in record]),
+        },
+        "unseen": bool(folds),
+        "note": "Beats of the annotated complexes. The share answered is that of whole recordings. "
+        "The calibration's one temperature is fitted on all these answers together.",
+    }
+
+
+def _answered(headers: list[Path]) -> list[bool]:
+    """Whether the serving model answers each recording, read as service reads it."""
+    served = registry.load("ecg-beat", "cpu")
+    return [not served.examine([beats.recording(path)])[0].abstained for path in headers]

@@ -149,13 +149,27 @@ def out_of_fold(
     return found
 
 
-def cross_validate(records: Sequence[Record], count: int, *, seed: int = 0) -> list[Labels]:
-    """Each record's classes from the serving recipe trained without it and its fold."""
-    table = rows(records)
-    logs = out_of_fold(table, folds(records, count), seed=seed)
+def mixed(table: Rows, logs: dict[str, Table]) -> Table:
+    """(beats, 4) log-probabilities of the serving blend on what its parts answered, not calibrated."""
     how = Blend(network=NETWORK, temperature=1.0, held_back=HELD_BACK)
-    guess = blend(np.exp(logs["forest"]), logs["network"], table.fibrillating, how).argmax(1)
-    return [guess[table.record == i] for i in range(len(records))]
+    return np.log(blend(np.exp(logs["forest"]), logs["network"], table.fibrillating, how))
+
+
+def temperature_of(table: Rows, log_odds: Table) -> float:
+    """The temperature that calibrates these answers, from the beats that are scored."""
+    scored = table.labels >= 0
+    return fit_temperature(log_odds[scored], table.labels[scored])
+
+
+def cross_validate(records: Sequence[Record], count: int, *, seed: int = 0) -> list[Table]:
+    """Each record's probabilities (beats, 4) by the serving recipe trained without it and its fold.
+
+    One temperature calibrates them all, as in service.
+    """
+    table = rows(records)
+    found = mixed(table, out_of_fold(table, folds(records, count), seed=seed))
+    chances = softmax(found / temperature_of(table, found), axis=1)
+    return [chances[table.record == i] for i in range(len(records))]
 
 
 def compared(table: Rows, logs: dict[str, Table]) -> dict[str, Any]:
@@ -183,6 +197,33 @@ def compared(table: Rows, logs: dict[str, Table]) -> dict[str, Any]:
     return found
 
 
+def fit_served(
+    table: Rows, out: Path, *, seed: int, minutes: float | None, say: Say, temperature: float
+) -> None:
+    """Fits what serves on every scored beat: forest.safetensors, networks.safetensors and blend.toml.
+
+    minutes: for each of the SEEDS networks.
+    """
+    from safetensors.numpy import save_file
+
+    from models.ecg_beat import network
+    from models.estimators import pack
+
+    (out / "blend.toml").write_text(
+        f"network = {NETWORK}\ntemperature = {temperature:.4f}\nheld_back = {HELD_BACK}\n", "utf-8"
+    )
+    scored = table.labels >= 0
+    inputs, labels = table.inputs[scored], table.labels[scored]
+    save_file(pack(fit_forest(table.numbers[scored], labels, seed)), out / "forest.safetensors")
+    fitted = []
+    for number in range(SEEDS):
+        fitted.append(
+            network.train_network(inputs, labels, seed=seed + number, minutes=minutes, progress=say)
+        )
+        say(f"network {number + 1} of {SEEDS} done")
+    network.save(fitted, out / "networks.safetensors")
+
+
 def train(
     data: Path,
     out: Path,
@@ -196,13 +237,6 @@ def train(
     data: folder of annotated WFDB records. minutes: for all networks together; the comparison takes FOLDS of
     them, service SEEDS. About 15 minutes on one core without a limit.
     """
-    from safetensors.numpy import save_file
-
-    from models.ecg_beat import network
-    from models.estimators import pack
-    from models.training import figures as plots
-    from models.training import package
-
     say = progress or (lambda _: None)
     began = time.monotonic()
     each = minutes / (FOLDS + SEEDS) if minutes is not None else None
@@ -211,39 +245,35 @@ def train(
     say(f"{len(records)} records, {beats.counts(table.labels.tolist())}")
     out.mkdir(parents=True, exist_ok=True)
     logs = out_of_fold(table, folds(records, min(FOLDS, len(records))), seed=seed, minutes=each, say=say)
-    scored = table.labels >= 0
-    plain = Blend(network=NETWORK, temperature=1.0, held_back=HELD_BACK)
-    mixed = np.log(blend(np.exp(logs["forest"]), logs["network"], table.fibrillating, plain))
-    temperature = fit_temperature(mixed[scored], table.labels[scored])
-    (out / "blend.toml").write_text(
-        f"network = {NETWORK}\ntemperature = {temperature:.4f}\nheld_back = {HELD_BACK}\n", "utf-8"
-    )
-    save_file(pack(fit_forest(table.numbers[scored], table.labels[scored], seed)), out / "forest.safetensors")
-    fitted = []
-    for number in range(SEEDS):
-        fitted.append(
-            network.train_network(
-                table.inputs[scored], table.labels[scored], seed=seed + number, minutes=each, progress=say
-            )
-        )
-        say(f"network {number + 1} of {SEEDS} done")
-    network.save(fitted, out / "networks.safetensors")
-    figures: dict[str, Any] = {
-        "comparison": compared(table, logs),
-        "seconds": round(time.monotonic() - began),
-    }
+    log_odds = mixed(table, logs)
+    temperature = temperature_of(table, log_odds)
+    fit_served(table, out, seed=seed, minutes=each, say=say, temperature=temperature)
+    told = compared(table, logs)
+    figures = {"comparison": told, "seconds": round(time.monotonic() - began)}
     (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
-    chances = softmax(mixed[scored] / temperature, axis=1)
-    plots.report(
-        out, table.labels[scored], chances, classes=beats.CLASSES, groups=table.record[scored], draws=50
+    carded(table, softmax(log_odds / temperature, axis=1), told, out)
+
+
+def carded(table: Rows, chances: Table, told: dict[str, Any], out: Path) -> None:
+    """Plots of the out-of-fold probabilities, and the served card with the new weights and figures."""
+    from models.training import figures, package
+
+    scored = table.labels >= 0
+    figures.report(
+        out,
+        table.labels[scored],
+        chances[scored],
+        classes=beats.CLASSES,
+        groups=table.record[scored],
+        draws=50,
     )
     served = read(HERE)
     package.again(
         out,
         served,
         version=f"{served.version}+{package.sha256(out / 'networks.safetensors')[:8]}",
-        figures=card_figures(figures["comparison"][SERVED], "the records trained on"),
-        notes=comparison(figures["comparison"]),
+        figures=card_figures(told[SERVED], "the records trained on"),
+        notes=comparison(told),
     )
 
 

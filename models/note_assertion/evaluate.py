@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models import registry
 from models.evaluation import bootstrap
 from models.note_assertion.pipeline import Assertions, Trigger
 
@@ -81,14 +82,16 @@ def f1(truth: NDArray[np.bool_], said: NDArray[np.bool_]) -> float:
     return 2 * hit / (2 * hit + false + missed) if hit + false + missed else float("nan")
 
 
-def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> dict[str, Any]:
+def evaluate(
+    data: Path, *, folds: int | None = None, device: str = "cpu", name: str = "note-assertion"
+) -> dict[str, Any]:
     """Precision, recall and F1 of Negated with 95 % intervals over reports, and n.
 
     The concept's place is given, as in the kit; our negation pipe alone decides. Nothing is trained,
     so folds and device change nothing.
     """
     rows = list(read(data))
-    assertions = Assertions(HERE, questions=("negated",))
+    assertions = Assertions(registry.card(name).folder, questions=("negated",))
     truth = np.array([r.negated for r in rows])
     said = np.array([bool(decide(assertions, r)) for r in rows])
     reports = np.array([r.report for r in rows])
@@ -96,3 +99,29 @@ def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> di
         metric.__name__: bootstrap(metric, truth, said, groups=reports) for metric in (precision, recall, f1)
     }
     return {**figures, "n": len(rows)}
+
+
+def curves(data: Path) -> dict[str, Any]:
+    """Truth and answers, and whether service would have found the concept at all, for plots.
+
+    See `models.training.curves`. `answered`: a problem of the vocabulary is found where the kit's concept
+    stands; elsewhere service says nothing of it.
+    """
+    rows = list(read(data))
+    assertions = Assertions(HERE)
+    return {
+        "y": [int(r.negated) for r in rows],
+        "guess": [int(bool(decide(assertions, r))) for r in rows],
+        "classes": ("affirmed", "negated"),
+        "answered": [recognised(assertions, r) for r in rows],
+        "note": "Rules, corrected on these very reports. The concept's place is given; the share answered is "
+        "that of the concepts at whose place service itself finds a problem of its vocabulary.",
+    }
+
+
+def recognised(assertions: Assertions, row: Row) -> bool:
+    """Whether service finds a problem that overlaps the row's concept."""
+    span = locate(row.concept, row.sentence)
+    if span is None:
+        return False
+    return any(m.start < span[1] and span[0] < m.end for m in assertions.mentions(row.sentence))

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from db.records import Diagnosis
+import numpy as np
+
+from db.errors import Abstained
+from db.records import Diagnosis, Finding
 from models.payloads import Call, Variants
 from models.pharmacogenomics import train
 from models.pharmacogenomics.genotype import HEMIZYGOUS
 from models.pharmacogenomics.phenotype import phenotype
-from models.pharmacogenomics.tables import ASSEMBLIES, Gene, from_folder, tables
+from models.pharmacogenomics.tables import ASSEMBLIES, Gene, Variant, from_folder, tables
 from models.registry import Model
 
+ASSEMBLY = "GRCh38"  #: of the pairs that are asked
+PAIRS = 150  #: of a gene's alleles that are asked at most
 Expected = tuple[Variants, str, str | None]  #: input, what to look for, what should be said
 
 
-def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> dict[str, Any]:
+def evaluate(
+    data: Path, *, folds: int | None = None, device: str = "cpu", name: str = "pharmacogenomics"
+) -> dict[str, Any]:
     """`rows` and `matched` over every diplotype and recommendation row, and of the allele definitions.
 
     data: a folder of CPIC tables; anything else compares with the committed ones. Each row is put
@@ -28,7 +36,7 @@ def evaluate(data: Path, *, folds: int | None = None, device: str = "cpu") -> di
     from models import registry
 
     folder = data if (data / "diplotype-table.csv").is_file() else None
-    return measured(registry.load("pharmacogenomics", device), folder)
+    return measured(registry.load(name, device), folder)
 
 
 def measured(model: Model, folder: Path | None) -> dict[str, Any]:
@@ -73,7 +81,7 @@ def _said_phenotype(diagnosis: Diagnosis, gene: str) -> str | None:
 
 
 def _said_recommendation(diagnosis: Diagnosis, drug: str) -> str | None:
-    told = [f for f in diagnosis.findings if f.evidence.get("drug") == drug]
+    told = [f for f in diagnosis.findings if f.evidence.get("drug") == drug and not f.abstained]
     return str(told[0].evidence["recommendation"]) if told else None
 
 
@@ -122,22 +130,57 @@ def _recommendation_rows(folder: Path | None) -> Iterator[Expected]:
         yield Variants(diplotypes=given), drug, text
 
 
+def genotype(gene: Gene, pair: tuple[str, str], assembly: str) -> Variants:
+    """Calls at every position of a gene, without phase, of a person with these two alleles.
+
+    Raises ValueError where the two need different spellings of one position, which one call cannot hold.
+    """
+    cores = [gene.alleles[name].core[assembly] for name in pair]
+    places: dict[tuple[str, int], list[Variant]] = {}
+    for variant in gene.variants[assembly]:
+        places.setdefault((variant.chromosome, variant.position), []).append(variant)
+    return Variants(
+        calls=tuple(_call(there, [_carried(there, core) for core in cores]) for there in places.values()),
+        assembly=assembly,
+    )
+
+
+def _carried(there: list[Variant], core: frozenset[str]) -> Variant | None:
+    """Which of a position's variants an allele has."""
+    return next((v for v in reversed(there) if v.name in core), None)
+
+
+def _call(there: list[Variant], sides: list[Variant | None]) -> Call:
+    carried = list(dict.fromkeys(v for v in sides if v is not None))
+    shown = carried[0] if carried else there[0]
+    if len({v.reference for v in carried}) > 1:
+        raise ValueError(f"{shown.name}: two spellings at one position")
+    return Call(
+        chromosome=shown.chromosome,
+        position=shown.position,
+        rsid=shown.rsid,
+        reference=shown.reference,
+        alternates=tuple(v.alternate for v in carried),
+        alleles=tuple(0 if v is None else carried.index(v) + 1 for v in sides),
+    )
+
+
 def homozygous(gene: Gene, allele: str, assembly: str) -> Variants:
     """Calls at every position of a gene, with an allele's variants on both chromosomes."""
-    core = gene.alleles[allele].core[assembly]
-    calls: dict[tuple[str, int], Call] = {}
-    for v in gene.variants[assembly]:
-        carried = v.name in core
-        if carried or (v.chromosome, v.position) not in calls:
-            calls[v.chromosome, v.position] = Call(
-                chromosome=v.chromosome,
-                position=v.position,
-                rsid=v.rsid,
-                reference=v.reference,
-                alternates=(v.alternate,) if carried else (),
-                alleles=(1, 1) if carried else (0, 0),
-            )
-    return Variants(calls=tuple(calls.values()), assembly=assembly)
+    return genotype(gene, (allele, allele), assembly)
+
+
+def _definable(gene: Gene, assembly: str) -> list[str]:
+    """The alleles of a gene that small variants define in an assembly."""
+    if gene.name in tables().structural:
+        return []
+    return [
+        name
+        for name, allele in gene.alleles.items()
+        if (allele.core[assembly] or name == gene.default[assembly])
+        and not allele.structural
+        and name != HEMIZYGOUS
+    ]
 
 
 def _definitions(model: Model) -> tuple[int, int]:
@@ -146,13 +189,57 @@ def _definitions(model: Model) -> tuple[int, int]:
 
     count = matched = 0
     for gene in tables().genes.values():
-        if gene.name in tables().structural:
-            continue
-        for name, allele in gene.alleles.items():
-            for assembly in ASSEMBLIES:
-                plain = not allele.core[assembly] and name != gene.default[assembly]
-                if plain or allele.structural or name == HEMIZYGOUS:
-                    continue
+        for assembly in ASSEMBLIES:
+            for name in _definable(gene, assembly):
                 count += 1
                 matched += call(gene.name, homozygous(gene, name, assembly)) == [f"{name}/{name}"]
     return count, matched
+
+
+def curves(data: Path) -> dict[str, Any]:
+    """For each gene: of pairs of alleles as unphased calls of a VCF, how many are answered, and rightly.
+
+    See `models.training.curves`. The tables are the released ones whatever data is; PAIRS a gene are drawn,
+    each pair of alleles as often as any other, in GRCh38. Right: the phenotype (or, where CPIC has none, the
+    diplotype) is that of the pair.
+    """
+    from models import registry
+
+    served = registry.load("pharmacogenomics", "cpu")
+    told = {gene.name: _asked(served, gene) for gene in tables().genes.values()}
+    shares = {
+        name: (sum(a for a, _ in found), sum(r for _, r in found), len(found)) for name, found in told.items()
+    }
+    unseen = ", ".join(name for name, found in told.items() if not found)
+    return {
+        "shares": shares,
+        "answered": [a for found in told.values() for a, _ in found],
+        "note": f"Pairs of different alleles as calls of a VCF without phase, at most {PAIRS} a gene, every "
+        "pair as often as any other, so that rare alleles count more than in patients. Left open is what "
+        f"could be another pair with another phenotype. Not asked, since calls do not show them: {unseen}.",
+    }
+
+
+def _asked(served: Model, gene: Gene) -> list[tuple[bool, bool]]:
+    """(answered, and rightly) of pairs of a gene's alleles."""
+    pairs = list(combinations(_definable(gene, ASSEMBLY), 2))
+    chosen = np.random.default_rng(0).permutation(len(pairs))[:PAIRS]
+    found = []
+    for place in sorted(chosen.tolist()):
+        try:
+            variants = genotype(gene, pairs[place], ASSEMBLY)
+        except ValueError:
+            continue  # no VCF line could hold it
+        (diagnosis,) = served.examine([variants])
+        finding = next((f for f in diagnosis.findings if f.site == gene.name and not f.abstained), None)
+        found.append((finding is not None, finding is not None and _right(gene, finding, pairs[place])))
+    return found
+
+
+def _right(gene: Gene, finding: Finding, pair: tuple[str, str]) -> bool:
+    if "phenotype" in finding.evidence:
+        try:
+            return finding.evidence["phenotype"] == phenotype(gene.name, "/".join(pair))
+        except Abstained:
+            return False  # CPIC gives the pair no phenotype: another pair was answered
+    return set(str(finding.evidence["diplotype"]).split("/")) == set(pair)

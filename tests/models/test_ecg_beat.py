@@ -215,6 +215,13 @@ def test_a_long_recording_is_judged_in_half_hours() -> None:
     assert np.concatenate(parts).tolist() == places.tolist()
 
 
+def test_a_half_hour_without_beats_is_no_part() -> None:
+    places = np.concatenate([np.arange(0, 360 * 600, 300), np.arange(360 * 7000, 360 * 7200, 300)])
+    parts = segments(places)
+    assert all(len(part) for part in parts)
+    assert np.concatenate(parts).tolist() == places.tolist()
+
+
 def test_found_and_annotated_complexes_are_matched_one_to_one() -> None:
     found, true = np.array([100, 110, 500, 2000]), np.array([104, 520, 1000])
     assert detect.matched(found, true).tolist() == [0, -1, 1, -1]
@@ -240,6 +247,34 @@ def test_the_strip_shows_the_beats_that_it_marks() -> None:
 def test_another_payload_is_not_drawn() -> None:
     with pytest.raises(TypeError, match="an ECG was expected"):
         registry.family("ecg-beat").render(Note(text=""), [], {})
+
+
+def test_age_and_sex_are_the_header_s_or_unknown(tmp_path: Path) -> None:
+    import wfdb
+
+    for name, comments in (("a", ["69 M 1085 1629 x1", "Aldomet"]), ("b", ["synthetic"]), ("c", [])):
+        wfdb.wrsamp(
+            name, fs=360, units=["mV"], sig_name=["MLII"], p_signal=np.zeros((720, 1)), fmt=["16"],
+            comments=comments, write_dir=str(tmp_path),
+        )  # fmt: skip
+    assert beats.person(tmp_path / "a.hea") == (69.0, "M")
+    for name in ("b", "c"):
+        age, sex = beats.person(tmp_path / f"{name}.hea")
+        assert np.isnan(age)
+        assert sex == ""
+    assert beats.recording(tmp_path / "a.hea").leads == ("MLII",)
+
+
+@needs_data
+def test_curves_are_of_every_scored_beat_and_tell_whether_service_answers(tmp_path: Path) -> None:
+    for suffix in (".hea", ".dat", ".atr"):
+        (tmp_path / f"220{suffix}").symlink_to((MITDB / f"220{suffix}").resolve())
+    found = evaluate.curves(tmp_path)
+    assert found["p"].shape == (len(found["y"]), 4)
+    assert np.mean(found["p"].argmax(1) == found["y"]) > 0.95
+    assert found["answered"] == [True]
+    assert set(found["groups"]["sex"]) == {"F"}  # of the header: 87 years, female
+    assert not found["unseen"]
 
 
 @needs_data

@@ -359,6 +359,16 @@ def test_evaluate_counts_as_by_hand(tmp_path: Path) -> None:
     assert figures["n"] == 5
 
 
+def test_curves_tell_which_concepts_service_would_have_found(tmp_path: Path) -> None:
+    more = "4\tquux\tThe QUUX was absent.\tNegated\n"
+    (tmp_path / "kit.tsv").write_text(TSV + more, "utf-8")
+    found = evaluate.curves(tmp_path / "kit.tsv")
+    assert found["y"] == [1, 0, 1, 1, 0, 1]
+    assert found["guess"] == [1, 0, 1, 0, 1, 1]
+    # a stroke unit is no stroke, and no problem is called quux
+    assert found["answered"] == [True] * 4 + [False] * 2
+
+
 def test_train_weighs_the_terms_that_occur(tmp_path: Path) -> None:
     (tmp_path / "kit.tsv").write_text(TSV, "utf-8")
     train.train(tmp_path / "kit.tsv", tmp_path / "out")

@@ -133,6 +133,27 @@ def test_no_text_breaks_the_engine(given_diplotypes: dict[str, str]) -> None:
     examine(Variants(diplotypes=given_diplotypes))
 
 
+def test_two_alleles_are_written_as_calls_without_phase() -> None:
+    gene = tables().genes["CYP2C9"]
+    made = evaluate.genotype(gene, ("*1", "*3"), "GRCh38")
+    carried = [c for c in made.calls if c.alleles != (0, 0)]
+    assert [(c.position, c.alternates, c.alleles) for c in carried] == [(94981296, ("C",), (0, 1))]
+    assert not any(c.phased for c in made.calls)
+    assert diplotypes(made) == {"CYP2C9": "*1/*3"}
+
+
+def test_what_two_alleles_may_be_taken_for_is_asked_gene_by_gene(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "PAIRS", 3)
+    found = evaluate.curves(tmp_path)
+    assert found["shares"]["CYP2C19"][2] == 3
+    assert found["shares"]["CYP2D6"] == (0, 0, 0)  # told by deletions and hybrids
+    assert "CYP2D6" in found["note"]
+    assert all(right <= answered <= asked for answered, right, asked in found["shares"].values())
+    assert sum(answered for answered, _, _ in found["shares"].values()) == sum(found["answered"])
+
+
 @needs_data
 def test_every_recommendation_of_cpic_is_given_again() -> None:
     model = registry.load("pharmacogenomics", "cpu")
