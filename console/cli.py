@@ -9,7 +9,16 @@ from typing import Annotated
 
 import typer
 
-from console import look, model_commands, retention, rules_commands, series_commands
+from console import (
+    audit_commands,
+    findings,
+    look,
+    model_commands,
+    quarantine_commands,
+    retention,
+    rules_commands,
+    series_commands,
+)
 from console.shared import Home, answer, say
 
 app = typer.Typer(
@@ -17,13 +26,13 @@ app = typer.Typer(
     help="The fast preliminary reading of every new imaging study and clinical note.",
     epilog="Exit codes: 0 ok, 1 the thing asked about is bad, 2 wrong usage.",
 )  # fmt: skip
-app.add_typer(look.quarantine, name="quarantine")
-app.add_typer(look.audit, name="audit")
+app.add_typer(quarantine_commands.quarantine, name="quarantine")
+app.add_typer(audit_commands.audit, name="audit")
 app.add_typer(model_commands.models, name="models")
 app.add_typer(rules_commands.rules, name="rules")
 COMMANDS: tuple[Callable[..., None], ...] = (
-    look.status, look.results, look.case, look.requeue, series_commands.complete, look.settings, look.doctor,
-    model_commands.explain, model_commands.replay, retention.retention,
+    look.status, findings.results, findings.case, look.requeue, series_commands.complete, look.settings,
+    look.doctor, model_commands.explain, model_commands.replay, retention.retention,
 )  # fmt: skip
 for _command in COMMANDS:
     app.command()(_command)

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from console import look, samples
+from console import samples, wording
 from console.shared import table
 from console.up import Up
 from db import reports
@@ -105,8 +105,7 @@ def _case(case_id: str, results: Sequence[Result], answer: Callable[[str], None]
     for model, found in groupby(results, key=lambda r: str(r["model"])):
         told, quiet = _told(list(found))
         for result in told:
-            meaning = result["finding"]["meaning"] if result["finding"] else "-"
-            rows.append([model, meaning, _amount(result), look.outcome(result)])
+            rows.append([model, wording.named(result), _amount(result), wording.outcome(result)])
         if quiet:
             rows.append([model, f"and {quiet} more", "", "negative"])
     table(f"case {case_id}", ["model", "finding", "value", "answer"], rows)
@@ -119,7 +118,7 @@ def _case(case_id: str, results: Sequence[Result], answer: Callable[[str], None]
 
 def _told(results: list[Result]) -> tuple[list[Result], int]:
     """What is told one by one, and how many plain negatives of a long list are only counted."""
-    negative = [r for r in results if not (r["positive"] or r["abstained"] or r["qualifier"])]
+    negative = [r for r in results if wording.outcome(r) == "negative"]
     if len(negative) <= MANY:
         return results, 0
     return [r for r in results if r not in negative], len(negative)
@@ -129,5 +128,4 @@ def _amount(result: Result) -> str:
     """The probability, or the value in its unit."""
     if result["probability"] is not None:
         return f"{result['probability']:.3f}"
-    unit = "" if result["unit"] in (None, "1") else result["unit"]
-    return "" if result["value"] is None else f"{result['value']:g} {unit}".strip()
+    return wording.measured(result)

@@ -15,6 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from redis import Redis
 
 from console.web.collect import RecordCollector
+from console.wording import measured, named, outcome
 from db import metrics, queue, reports, services
 from db.errors import WetreadError
 from db.logs import get
@@ -87,6 +88,7 @@ def create(settings: Settings, store: Store, client: Redis, name: str = "web") -
 
 def _routes(app: FastAPI, settings: Settings, store: Store, client: Redis) -> None:
     templates = Jinja2Templates(HERE / "templates")
+    templates.env.filters |= {"named": named, "measured": measured, "outcome": outcome}
     record = CollectorRegistry()
     record.register(RecordCollector(settings, store, client))
 

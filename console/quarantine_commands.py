@@ -1,0 +1,122 @@
+"""The commands of the quarantine: which files were refused and why, and what becomes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from console.shared import Home, Json, answer, answer_json, opened, say, table
+
+quarantine = typer.Typer(
+    help="Files that were refused: see why, and send them round again.", no_args_is_help=True
+)
+
+
+@quarantine.command("list")
+def quarantine_list(
+    home: Home = None,
+    reason: Annotated[str | None, typer.Option(help="Only this reason code.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The refused files and why."""
+    from db import reports
+    from db.records import FileState
+
+    with opened(home) as (_, store, _archive), store.read() as connection:
+        found = reports.files(connection, FileState.QUARANTINED, reason)
+    if as_json:
+        answer_json(found)
+    else:
+        rows = [[f["file_id"], f["reason"], f["sentence"], f["bytes"], f["changed_at"]] for f in found]
+        table("", ["file", "reason", "sentence", "bytes", "since"], rows)
+
+
+@quarantine.command("show")
+def quarantine_show(
+    file_id: Annotated[str, typer.Argument()],
+    home: Home = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the file's plain bytes here (patient data!).")
+    ] = None,
+    names: Annotated[
+        bool, typer.Option("--name", help="Show the name it came under (may be a patient's).")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """One refused file: its reason, what to do, and on request its name and bytes."""
+    from db import ledger
+    from ingest import quarantine as held
+
+    with opened(home) as (settings, store, _):
+        folder = settings.folder("quarantine")
+        found = held.reason(folder, file_id)
+        if names:
+            with store.read() as connection:
+                found["name"] = ledger.name_of(connection, store.keys, file_id)
+        if out is not None:
+            held.extract(folder, file_id, store.keys, out)
+            _audited(store, file_id, "file:extracted")
+    if as_json:
+        answer_json(found)
+    else:
+        for key, value in found.items():
+            answer(f"{key:15} {value}")
+
+
+def _audited(store: Any, file_id: str, action: str) -> None:
+    with store.write() as writer:
+        writer.audit(f"file:{file_id}", action)
+
+
+@quarantine.command("release")
+def quarantine_release(
+    file_ids: Annotated[list[str] | None, typer.Argument()] = None,
+    home: Home = None,
+    reason: Annotated[str | None, typer.Option(help="All of this reason code.")] = None,
+) -> None:
+    """Put files back into the inbox, to go round again."""
+    from ingest import quarantine as held
+
+    _require_choice(file_ids, reason)
+    with opened(home) as (settings, store, _):
+        chosen = _chosen(store, file_ids, reason)
+        for file_id in chosen:
+            held.release(store, settings.folder("quarantine"), settings.folder("inbox"), file_id)
+    say(f"released {len(chosen)}")
+
+
+@quarantine.command("purge")
+def quarantine_purge(
+    file_ids: Annotated[list[str] | None, typer.Argument()] = None,
+    home: Home = None,
+    reason: Annotated[str | None, typer.Option(help="All of this reason code.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove refused files' bytes for good; their rows and audit stay."""
+    from ingest import quarantine as held
+
+    _require_choice(file_ids, reason)
+    with opened(home) as (settings, store, _):
+        chosen = _chosen(store, file_ids, reason)
+        if chosen and not yes:
+            typer.confirm(f"Remove the bytes of {len(chosen)} files for good?", abort=True)
+        for file_id in chosen:
+            held.purge(store, settings.folder("quarantine"), file_id)
+    say(f"purged {len(chosen)}")
+
+
+def _require_choice(file_ids: list[str] | None, reason: str | None) -> None:
+    if bool(file_ids) == bool(reason):
+        raise typer.BadParameter("name files, or --reason CODE")
+
+
+def _chosen(store: Any, file_ids: list[str] | None, reason: str | None) -> list[str]:
+    from db import reports
+    from db.records import FileState
+
+    if file_ids:
+        return file_ids
+    with store.read() as connection:
+        return [str(f["file_id"]) for f in reports.files(connection, FileState.QUARANTINED, reason)]

@@ -1,0 +1,56 @@
+"""A result in a few words: named, measured and answered as a clinician reads it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from console.wording import measured, named, outcome
+
+
+def result(meaning: str = "m", code: str = "c", **more: Any) -> dict[str, Any]:
+    return {
+        "finding": {"code": code, "system": "s", "meaning": meaning}, "site": None, "value": None,
+        "unit": None, "probability": None, "threshold": None, "positive": None, "qualifier": None,
+        "abstained": False, "reason": None, "partial": False, "status": "preliminary", **more,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (result(positive=True), "positive"),
+        (result(positive=False), "negative"),
+        (result(positive=False, qualifier="negated"), "negated"),
+        (result(value=2070.0, unit="mm3"), "measured"),
+        (result(value=35.1, qualifier="without-genotype"), "measured, without-genotype"),
+        (result(positive=False, abstained=True, reason="unlike: x"), "abstained: unlike: x"),
+        (result(positive=True, partial=True, status="superseded"), "positive (partial, superseded)"),
+    ],
+)  # fmt: skip
+def test_an_answer_is_a_word(row: dict[str, Any], said: str) -> None:
+    assert outcome(row) == said
+
+
+def test_a_unit_is_said_without_the_braces_of_its_annotation() -> None:
+    assert measured(result(value=-2.3456, unit="{log10(mol/L)}")) == "-2.35 log10(mol/L)"
+    assert measured(result(value=1.5, unit="1")) == "1.5"
+
+
+def test_a_long_number_is_rounded_and_its_unit_written_out() -> None:
+    assert measured(result(value=35.1234, unit="mg/wk")) == "35.1 mg a week"
+    assert measured(result(value=2070.34, unit="mm3")) == "2070 mm3"
+
+
+def test_a_risk_is_not_said_twice() -> None:
+    assert measured(result(value=0.4692, unit="1", probability=0.469223)) == ""
+
+
+def test_a_site_is_named_once() -> None:
+    assert named(result("Peptide", "p", site="record 2")) == "Peptide, record 2 (p)"
+    assert named(result("CYP2C9 Poor Metabolizer", "p", site="CYP2C9")) == "CYP2C9 Poor Metabolizer (p)"
+
+
+def test_what_no_model_reads_has_no_name() -> None:
+    assert named({**result(), "finding": None}) == "-"
