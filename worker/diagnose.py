@@ -32,6 +32,7 @@ log = get("worker")
 AHEAD_PARTS = 2  #: of a batch that is decoded while it is computed
 CLAIM_BATCHES = 8  #: taken in hand together, so that decoding and committing overlap with computing ...
 CLAIM_SECONDS = 1.0  #: ... of a model that is fast enough: more urgent work waits no longer than that
+COMMIT_BATCHES = 2  #: of those, in one transaction
 HINT_SECONDS = 60.0  #: for which the hint of a job that was read as a neighbour is known to be late
 
 
@@ -186,9 +187,13 @@ class Diagnoser:
 
         decoded = map(decode, parts) if self.settings.decode_ahead == "off" else ahead(decode, parts)
         with behind(self._commit, alone=len(parts) == 1) as commit:
-            for readings in decoded:
+            read: list[Reading] = []
+            for left, readings in zip(range(len(parts) - 1, -1, -1), decoded, strict=True):
                 self._forward(model, [r for r in readings if r.payload is not None])
-                commit([r for r in readings if r.diagnosis is not None])
+                read += [r for r in readings if r.diagnosis is not None]
+                if left < COMMIT_BATCHES or len(read) >= COMMIT_BATCHES * self.settings.batch_size:
+                    commit(read)  # the last ones alone: nothing is left to compute meanwhile
+                    read = []
 
     def _parts(self, claimed: Sequence[Claimed]) -> list[Sequence[Claimed]]:
         """What one forward takes: a batch; half of a lone one where a core is idle while it is computed."""
