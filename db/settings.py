@@ -139,15 +139,18 @@ class Settings(BaseSettings):
     )
     max_attempts: int = Field(3, gt=0, description="tries of one job before it is failed for a person to see")
     batch_size: int = Field(
-        8, gt=0, description="jobs one forward pass takes at most; a lone job never waits"
+        8,
+        gt=0,
+        description="jobs one forward pass takes at most; a lone job never waits. Of a fast model a "
+        "worker takes up to eight batches in hand, of a second's work together",
     )
     backend: Literal["auto", "reference"] = Field(
         "auto", description="what networks compute by; auto: the fastest that `wetread models optimise` "
         "admitted on this machine; reference: PyTorch in single precision",
     )  # fmt: skip
     decode_ahead: Literal["auto", "on", "off"] = Field(
-        "auto", description="decode half a batch while the other is computed; auto: on a GPU, or where "
-        "`threads` leaves a core idle",
+        "auto", description="decode a batch while the one before is computed, and half of a lone batch while "
+        "the other is; auto: halves only on a GPU, or where `threads` leaves a core idle; off: nothing ahead",
     )  # fmt: skip
     model_memory_bytes: int = Field(
         0, ge=0, description="bytes of a device that open models may take, beyond which the least lately "
