@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -179,25 +181,28 @@ def replayed(store: Store, archive: Archive, result_id: str, device: str) -> dic
     }  # fmt: skip
 
 
-Row = tuple[str | None, float | None, bool | None]  #: code, probability, positive
-NOTHING: Row = (None, None, None)
+Row = tuple[str | None, bool | None, float | None, float | None]  #: code, positive, probability, value
+NOTHING: Row = (None, None, None, None)
 
 
 def _compare(before: list[dict[str, Any]], after: Diagnosis) -> list[dict[str, Any]]:
-    now: list[Row] = [(f.code.value, f.probability, f.positive) for f in after.findings] or [NOTHING]
+    now: list[Row] = [(f.code.value, f.positive, f.probability, f.value) for f in after.findings] or [NOTHING]
     then: list[Row] = [
-        (r["finding"] and r["finding"]["code"], r["probability"], r["positive"]) for r in before
+        (r["finding"] and r["finding"]["code"], r["positive"], r["probability"], r["value"]) for r in before
     ]
     rows = []
-    for index in range(max(len(now), len(then))):
-        old = then[index] if index < len(then) else NOTHING
-        new = now[index] if index < len(now) else NOTHING
-        same = old[0] == new[0] and old[2] == new[2] and _close(old[1], new[1])
-        rows.append({"finding": old[0] or new[0], "then": old[1], "now": new[1], "same": same})
+    for old, new in zip_longest(then, now, fillvalue=NOTHING):
+        same = old[:2] == new[:2] and _close(old[2], new[2]) and _close(old[3], new[3])
+        rows.append({"finding": old[0] or new[0], "then": _number(old), "now": _number(new), "same": same})
     return rows
+
+
+def _number(row: Row) -> float | None:
+    """What is shown of a row: its probability, or what it measured."""
+    return row[3] if row[2] is None else row[2]
 
 
 def _close(a: float | None, b: float | None) -> bool:
     if a is None or b is None:
         return a is b
-    return abs(a - b) <= TOLERANCE
+    return isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE)

@@ -108,7 +108,9 @@ class Finding:
     """One answer of a model about one input."""
 
     code: Code
-    positive: bool  #: the finding is asserted (probability >= threshold, or the rule fired)
+    #: The question asked is answered yes: the probability reaches its threshold, or the rule fired. None
+    #: where nothing was asked that could be yes or no: a volume, a dose, a rate, a genotype is measured.
+    positive: bool | None
     probability: float | None = None  #: calibrated, 0..1
     threshold: float | None = None  #: operating point named by the card
     value: float | None = None  #: a measured or ordinal quantity, in `unit`

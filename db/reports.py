@@ -62,14 +62,15 @@ def last_success(connection: Connection) -> datetime | None:
 
 
 def result_counts(connection: Connection) -> list[tuple[str, str, int]]:
-    """Results as (model, outcome, count); outcome is positive, negative or abstained."""
+    """Results as (model, outcome, count); outcome is positive, negative, measured or abstained."""
     query = select(Job.model, Result.abstained, Result.positive, func.count()).join(
         Job, Job.id == Result.job_id
     )
     rows = connection.execute(query.group_by(Job.model, Result.abstained, Result.positive))
     counts: dict[tuple[str, str], int] = {}
     for model, abstained, positive, count in rows:
-        outcome = "abstained" if abstained else "positive" if positive else "negative"
+        answer = "measured" if positive is None else "positive" if positive else "negative"
+        outcome = "abstained" if abstained else answer
         counts[model, outcome] = counts.get((model, outcome), 0) + count
     return [(model, outcome, count) for (model, outcome), count in counts.items()]
 

@@ -114,11 +114,11 @@ def _term(result: Mapping[str, Any], question: Question) -> Term | None:
 
 
 def _says(result: Mapping[str, Any]) -> bool | None:
-    """Uncertain, historical and another person's findings say neither yes nor no."""
-    qualifier = result["qualifier"]
+    """Uncertain, historical and another person's findings say neither yes nor no, nor does a measurement."""
+    qualifier, positive = result["qualifier"], result["positive"]
     if qualifier == "negated":
         return False
-    return None if qualifier in ("uncertain", "historical", "family") else bool(result["positive"])
+    return None if positive is None or qualifier in ("uncertain", "historical", "family") else bool(positive)
 
 
 def _speaks(code: str, question: Question) -> bool:

@@ -110,6 +110,16 @@ def test_an_example_s_findings_are_coded_and_json_able(family: str) -> None:
 
 
 @reading
+def test_an_example_s_measurement_is_neither_positive_nor_negative(family: str) -> None:
+    _, diagnosis = opened(family)
+    for finding in diagnosis.findings:
+        bare = finding.value is not None and finding.probability is None and finding.threshold is None
+        asked = "phenotype" in finding.evidence  # has an activity score beside its answer
+        genotype = finding.evidence.get("kind") == "genotype" and not asked and not finding.abstained
+        assert (finding.positive is None) == ((bare and not asked) or genotype)
+
+
+@reading
 def test_an_example_s_finding_can_be_drawn(family: str) -> None:
     _, diagnosis = opened(family)
     found = module(family).render(module(family).example(), diagnosis.findings[:1], diagnosis.artifacts)

@@ -82,7 +82,7 @@ class Chemist:
         error = self.machine.error(likeness)
         interval = [round(said - error, 2), round(said + error, 2)]
         return Finding(
-            code=self.code, positive=True, value=said, unit=self.recipe.asked.unit, site=site,
+            code=self.code, positive=None, value=said, unit=self.recipe.asked.unit, site=site,
             evidence={**evidence, "interval_95": interval},
         )  # fmt: skip
 

@@ -246,7 +246,7 @@ def _heart_rate(read: Read) -> Finding:
     gaps = np.diff(read.places) / RATE
     return Finding(
         code=HEART_RATE,
-        positive=False,
+        positive=None,
         value=round(read.rate, 1),
         unit="/min",
         evidence={

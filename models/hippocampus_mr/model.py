@@ -104,6 +104,6 @@ class HippocampusMr:
             "caution": CAUTION,
         }
         return Finding(
-            code=code, positive=reason is None, value=None if reason else value, unit="mm3", site=name,
-            abstained=reason is not None, reason=reason, evidence=evidence,
+            code=code, positive=False if reason else None, value=None if reason else value, unit="mm3",
+            site=name, abstained=reason is not None, reason=reason, evidence=evidence,
         )  # fmt: skip

@@ -136,7 +136,7 @@ def _genotype(name: str, pairs: list[str]) -> Finding:
         raise Abstained("ambiguous-phase", f"{name}: without phase it may be {' or '.join(pairs)}")
     return Finding(
         code=Code(value=_slug(f"{name} genotype"), system=WETREAD, meaning=f"{name} genotype"),
-        positive=False,
+        positive=None,
         site=name,
         evidence={"kind": "genotype", "gene": name, "diplotype": pairs[0]},
     )

@@ -92,7 +92,7 @@ class WarfarinDose:
                     system=WETREAD,
                     meaning=f"maintenance dose of warfarin a {span}",
                 ),
-                positive=True,
+                positive=None,
                 value=round(dose / days, 2),
                 unit=unit,
                 qualifier=qualifier,

@@ -16,12 +16,12 @@ import typer
 from redis import Redis
 from sqlalchemy import text
 
-from console import cli
+from console import cli, past
 from db import claims, jobs, keys, ledger
 from db.archive import Archive
 from db.jobs import Owed
 from db.ledger import Sighting
-from db.records import Evidence, FileState, Identity, Kind
+from db.records import Code, Diagnosis, Evidence, FileState, Finding, Identity, Kind
 from db.settings import Settings
 from db.store import Store, migrate, open_store
 from models import registry
@@ -358,6 +358,14 @@ def test_a_positive_and_an_abstention_are_told_apart_in_the_table(home: Home, we
     out = wetread("results").out
     assert "positive" in out
     assert "negated" in out
+
+
+def test_a_replay_that_measures_otherwise_differs() -> None:
+    code = Code(value="x", system="s", meaning="m")
+    row = {"finding": {"code": "x"}, "positive": None, "probability": None, "value": 2070.0}
+    other = Diagnosis(findings=(Finding(code=code, positive=None, value=2071.0),))
+    (compared,) = past._compare([row], other)
+    assert (compared["then"], compared["now"], compared["same"]) == (2070.0, 2071.0, False)
 
 
 def test_a_model_explains_its_own_example(wetread: Wetread, tmp_path: Path) -> None:

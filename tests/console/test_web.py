@@ -121,7 +121,7 @@ def test_a_database_without_schema_is_not_ready_and_says_which(
 ) -> None:
     empty = Store(postgresql_database, key)
     answer = TestClient(create(settings, empty, redis)).get("/readyz")
-    assert (answer.status_code, answer.json()["checks"]["database"]) == (503, "schema None, expected 0004")
+    assert (answer.status_code, answer.json()["checks"]["database"]) == (503, "schema None, expected 0005")
     empty.close()
 
 

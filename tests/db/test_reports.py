@@ -6,13 +6,13 @@ import json
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from db import claims, conclusions, jobs, ledger, reports
 from db.jobs import Conclusion, Owed
 from db.ledger import Sighting
 from db.records import ICD10CM, Code, Diagnosis, Evidence, FileState, Finding, Identity, JobState, Kind
-from db.store import Store
+from db.store import Store, migrate
 
 START = datetime(2024, 3, 1, 12, tzinfo=UTC)
 PROMISED = {
@@ -109,6 +109,27 @@ def test_outcomes_and_abstentions_are_counted(full: Store) -> None:
     with full.read() as connection:
         assert sorted(reports.result_counts(connection)) == [("m0", "abstained", 1), ("m1", "positive", 3)]
         assert reports.abstention_counts(connection) == {("m0", "not-english"): 1}
+
+
+def test_a_measurement_is_counted_as_neither_positive_nor_negative(store: Store) -> None:
+    volume = Finding(code=FEVER.code, positive=None, value=2070.0, unit="mm3")
+    read(store, 1, Diagnosis(findings=(volume, FEVER)))
+    with store.read() as connection:
+        counts = reports.result_counts(connection)
+        cases = connection.execute(text("SELECT positive_findings FROM v_cases")).scalars().all()
+    assert sorted(counts) == [("m1", "measured", 1), ("m1", "positive", 1)]
+    assert cases == [1]
+
+
+def test_measurements_of_earlier_releases_become_neither_positive_nor_negative(store: Store) -> None:
+    read(store, 1, Diagnosis(findings=(FEVER, Finding(code=FEVER.code, positive=True, value=2070.0))))
+    with store.write() as writer:
+        writer.connection.execute(text("UPDATE alembic_version SET version_num = '0004'"))
+    migrate(store)
+    assert [row["positive"] for row in sorted(results(store), key=lambda r: str(r["result_id"]))] == [
+        True,
+        None,
+    ]
 
 
 def test_the_oldest_pending_is_as_old_as_the_first_that_waits(store: Store) -> None:

@@ -52,6 +52,13 @@ def test_what_neither_asserts_nor_denies_contradicts_nothing(qualifier: str) -> 
     assert not answers([film(0.9), note(qualifier)])[0].contradiction
 
 
+def test_a_measurement_says_neither_yes_nor_no() -> None:
+    volume = result("volumes", SNOMED, "233604007", positive=None)
+    (found,) = answers([film(0.9), volume])
+    assert [t.says for t in found.terms] == [True, None]
+    assert not found.contradiction
+
+
 def test_an_uncalibrated_statement_moves_no_probability() -> None:
     assert answers([film(0.9), note()])[0].probability == answers([film(0.9)])[0].probability
     assert answers([note()])[0].probability is None
