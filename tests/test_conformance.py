@@ -17,7 +17,7 @@ import typer
 from prometheus_client import REGISTRY
 from redis import Redis
 
-from console import cli
+from console import cli, past
 from console.web.collect import RecordCollector
 from db import metrics
 from db.records import Diagnosis
@@ -53,6 +53,7 @@ def opened(family: str) -> tuple[Model, Diagnosis]:
 
 families = pytest.mark.parametrize("family", FAMILIES)
 READING = [f for f in FAMILIES if read(ROOT / "models" / f).needs.kind != "none"]
+MANY_CODES = {"note_assertion", "note_diagnosis", "pharmacogenomics"}  #: more than a page can list
 reading = pytest.mark.parametrize("family", READING)
 making = pytest.mark.parametrize("family", sorted(set(FAMILIES) - set(READING)))
 
@@ -234,6 +235,50 @@ def test_the_page_of_settings_is_as_declared() -> None:
 def test_the_page_of_models_is_as_the_cards_say() -> None:
     written = (ROOT / "docs" / "models" / "README.md").read_text("utf-8")
     assert written == models_page.page(), "run: python -m tests.models_page > docs/models/README.md"
+
+
+@families
+def test_a_model_s_page_has_the_headings_of_all(family: str) -> None:
+    text = (models_page.PAGES / f"{read(ROOT / 'models' / family).name}.md").read_text("utf-8")
+    assert tuple(re.findall(r"^## (.+)$", text, re.MULTILINE)) == models_page.HEADINGS
+    for heading, part in zip(models_page.HEADINGS, text.split("\n## ")[1:], strict=True):
+        assert part.removeprefix(heading).strip(), heading
+
+
+@families
+def test_a_model_s_page_says_what_the_card_says(family: str) -> None:
+    card = read(ROOT / "models" / family)
+    written = (models_page.PAGES / f"{card.name}.md").read_text("utf-8")
+    assert written.count("of the card -->") == 3
+    assert written == models_page.filled(written, card), "run: python -m tests.models_page --pages"
+
+
+@families
+def test_a_model_s_page_names_its_commands_and_codes(family: str) -> None:
+    card = read(ROOT / "models" / family)
+    text = (models_page.PAGES / f"{card.name}.md").read_text("utf-8")
+    for command in ("train", "evaluate"):
+        assert f"wetread models {command} {card.name} --data" in text
+    if card.needs.kind != "none" and family not in MANY_CODES:
+        told = {f.code.value for f in opened(family)[1].findings}
+        assert [code for code in sorted(told) if code not in text.split("\n## ")[2]] == []
+
+
+@reading
+def test_the_example_on_a_model_s_page_is_read_and_answered(family: str, tmp_path: Path) -> None:
+    model, _ = opened(family)
+    text = (models_page.PAGES / f"{model.card.name}.md").read_text("utf-8").split("\n## ")[1]
+    shown = re.search(r"^```(\w*)\n(.+?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert shown
+    suffix = {"json": ".json", "text": ".txt", "fasta": ".fasta", "smi": ".smi"}.get(shown[1])
+    if suffix is None:  # a picture, a series, a recording or a wide table: the page says how to try one
+        assert f"wetread models explain {model.card.name} --input" in shown[2]
+        return
+    path = tmp_path / f"example{suffix}"
+    path.write_text(shown[2], "utf-8")
+    (diagnosis,) = model.examine([past.read_inputs(path, model.card.needs)])
+    assert [f.reason for f in diagnosis.findings if f.abstained] == []
+    assert not diagnosis.abstained, diagnosis.reason
 
 
 def documented() -> dict[str, tuple[str, set[str]]]:

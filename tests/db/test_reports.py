@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 
 from db import claims, conclusions, jobs, ledger, reports
 from db.jobs import Conclusion, Owed
 from db.ledger import Sighting
 from db.records import ICD10CM, Code, Diagnosis, Evidence, FileState, Finding, Identity, JobState, Kind
-from db.store import Store, migrate
+from db.store import Store
 
 START = datetime(2024, 3, 1, 12, tzinfo=UTC)
 PROMISED = {
@@ -123,13 +126,9 @@ def test_a_measurement_is_counted_as_neither_positive_nor_negative(store: Store)
 
 def test_measurements_of_earlier_releases_become_neither_positive_nor_negative(store: Store) -> None:
     read(store, 1, Diagnosis(findings=(FEVER, Finding(code=FEVER.code, positive=True, value=2070.0))))
-    with store.write() as writer:
-        writer.connection.execute(text("UPDATE alembic_version SET version_num = '0004'"))
-    migrate(store)
-    assert [row["positive"] for row in sorted(results(store), key=lambda r: str(r["result_id"]))] == [
-        True,
-        None,
-    ]
+    with store.write() as writer, Operations.context(MigrationContext.configure(writer.connection)):
+        importlib.import_module("db.migrations.versions.0005_measurements").upgrade()
+    assert {row["value"]: row["positive"] for row in results(store)} == {None: True, 2070.0: None}
 
 
 def test_the_oldest_pending_is_as_old_as_the_first_that_waits(store: Store) -> None:
