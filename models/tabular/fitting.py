@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.calibration import expected_calibration_error, threshold_at_specificity
-from models.card import read as read_card
-from models.tabular import ensemble, measure, rows
+from models.tabular import carding, ensemble, measure, rows
 from models.tabular.ensemble import Arrays, Ensemble
 from models.tabular.measure import Labels, OutOfFold
 from models.tabular.recipe import Recipe
 from models.tabular.rows import Floats
-from models.training import figures, package
+from models.training import figures
 
+BLIND_FOLDS = 5  #: at most, of the second ensemble, on which two numbers are calibrated
 ANSWERED = 0.95  #: part of the patients that the threshold of several classes must leave answered
 Say = Callable[[str], None]
 
@@ -49,22 +49,24 @@ def train(
     fitted = ensemble.fit(loaded, recipe, seed=seed)
     spent = time.monotonic() - begun
     # the comparison costs some three times the serving members, in each fold
-    compared = minutes is None or 3 * recipe.folds * spent < 60 * minutes
-    found = measure.out_of_fold(loaded, recipe, recipe.folds, seed=seed, compared=compared, progress=say)
+    compared = minutes is None or 3 * recipe.folds * recipe.divisions * spent < 60 * minutes
+    found = measure.divided(loaded, recipe, recipe.folds, seed=seed, compared=compared, progress=say)
     arrays = _part(fitted, found, loaded.labels, "main.")
     told = _told(loaded, found, recipe)
     if recipe.informative:
         hidden = replace(loaded, rows=blinded(loaded.rows, recipe))
-        again = measure.out_of_fold(hidden, recipe, recipe.folds, seed=seed, progress=say)
+        cut = min(recipe.folds, BLIND_FOLDS)
+        again = measure.divided(hidden, recipe, cut, seed=seed, progress=say)
         blind = ensemble.fit(hidden, recipe, seed=seed)
         arrays |= _part(blind, again, loaded.labels, "blind.")
-        told["blind"] = _row("without " + ", ".join(recipe.informative), again.scores, again, loaded, recipe)
+        name = f"served without {', '.join(recipe.informative)}, {carding.spelled(cut)} folds"
+        told["comparison"].insert(1, _row(name, again, loaded.labels, recipe))
     shutil.copyfile(recipe.folder / "recipe.toml", out / "recipe.toml")
     save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, out / "model.safetensors")
     (out / "figures.json").write_text(json.dumps(told, indent=2) + "\n", "utf-8")
-    _plotted(out, found, loaded.labels, recipe, told["threshold"])
+    _plotted(out, found[0], loaded.labels, recipe, told["threshold"])
     if (recipe.folder / "card.toml").is_file():  # not the first training of all
-        _carded(out, told, recipe, data.name)
+        carding.carded(out, told, recipe, data)
     say(f"{recipe.name}: {told['comparison'][0]}")
 
 
@@ -73,47 +75,6 @@ def _plotted(out: Path, found: OutOfFold, labels: Labels, recipe: Recipe, thresh
     names = [one.value or "no" for one in recipe.classes]
     chances = table[:, 1] if len(names) == 2 else table
     figures.report(out, labels, chances, classes=names, threshold=threshold)
-
-
-def _carded(out: Path, told: dict[str, Any], recipe: Recipe, source: str) -> None:
-    """The served card with the figures, threshold and comparison of this training."""
-    served = read_card(recipe.folder)
-    first = told["comparison"][0]
-    rule = "chosen anew on the out-of-fold predictions, by the rule of the served card"
-    package.again(
-        out,
-        served,
-        version=f"{served.version}+{package.sha256(out / 'model.safetensors')[:8]}",
-        figures=[
-            {
-                "dataset": f"{source}, {recipe.folds}-fold cross-validation",
-                "metric": name,
-                "n": first["n"],
-                **value,
-            }
-            for name, value in first.items()
-            if isinstance(value, dict)
-        ],
-        operating_points=[{"finding": recipe.sought, "threshold": told["threshold"], "chosen": rule}],
-        notes="Trained anew on a user's data. Compared out of fold:\n\n" + comparison(told["comparison"]),
-    )
-
-
-def comparison(lines: Sequence[dict[str, Any]]) -> str:
-    """The members' figures as a table of plain text."""
-    width = max(len(line["model"]) for line in lines)
-    columns = [name for name in lines[0] if name not in ("model", "n")]
-    told = [" " * width + "".join(f"  {name:<19}" for name in columns).rstrip()]
-    for line in lines:
-        cells = [_figure(line[name]) for name in columns]
-        told.append(f"{line['model']:<{width}}" + "".join(f"  {cell:<19}" for cell in cells).rstrip())
-    return "\n".join(told)
-
-
-def _figure(value: Any) -> str:
-    if isinstance(value, dict):
-        return f"{value['value']:.3f} ({value['low']:.3f}-{value['high']:.3f})"
-    return f"{value:.3f}"
 
 
 def operating_point(table: Floats, labels: Labels, recipe: Recipe) -> float:
@@ -131,21 +92,25 @@ def blinded(table: Floats, recipe: Recipe) -> Floats:
     return hidden
 
 
-def _part(fitted: Ensemble, found: OutOfFold, labels: Labels, prefix: str) -> Arrays:
-    temperature, shift = measure.calibration(found.scores, labels, fitted.design.recipe)
-    return ensemble.packed(ensemble.with_calibration(fitted, temperature, shift), prefix)
+def _part(fitted: Ensemble, found: Sequence[OutOfFold], labels: Labels, prefix: str) -> Arrays:
+    scores = np.concatenate([one.scores for one in found])
+    told = measure.calibration(scores, np.tile(labels, len(found)), fitted.design.recipe)
+    return ensemble.packed(ensemble.with_calibration(fitted, *told), prefix)
 
 
-def _row(name: str, scores: Floats, found: OutOfFold, loaded: rows.Data, recipe: Recipe) -> dict[str, Any]:
+def _row(
+    name: str, found: Sequence[OutOfFold], labels: Labels, recipe: Recipe, member: str = ""
+) -> dict[str, Any]:
     """One line of the comparison, calibrated across folds."""
-    table = measure.cross_calibrated(scores, found, loaded.labels, recipe)
-    own = np.clip(table[np.arange(len(table)), loaded.labels], 1e-9, 1)
-    sure = table if table.shape[1] > 2 else table[:, 1]
+    tables = measure.tables(found, labels, recipe, member)
+    whole, every = np.concatenate(list(tables.swapaxes(0, 1))), np.tile(labels, len(found))
+    own = np.clip(whole[np.arange(len(whole)), every], 1e-9, 1)
+    sure = whole if whole.shape[1] > 2 else whole[:, 1]
     return {
         "model": name,
-        **measure.figures(loaded.labels, table, recipe),
+        **measure.figures(labels, tables, recipe),
         "log_loss": round(float(-np.log(own).mean()), 4),
-        "calibration_error": round(expected_calibration_error(sure, loaded.labels), 4),
+        "calibration_error": round(expected_calibration_error(sure, every), 4),
     }
 
 
@@ -153,16 +118,20 @@ def _where(sure: NDArray[np.bool_], table: Floats, labels: Labels) -> float:
     return round(measure.accuracy(labels[sure], table[sure]), 4)
 
 
-def _told(loaded: rows.Data, found: OutOfFold, recipe: Recipe) -> dict[str, Any]:
-    lines = [_row("served: the weighted mean", found.scores, found, loaded, recipe)]
-    lines += [_row(name, scores, found, loaded, recipe) for name, scores in sorted(found.members.items())]
-    table = measure.cross_calibrated(found.scores, found, loaded.labels, recipe)
-    threshold = operating_point(table, loaded.labels, recipe)
+def _told(loaded: rows.Data, found: Sequence[OutOfFold], recipe: Recipe) -> dict[str, Any]:
+    labels = loaded.labels
+    lines = [_row("served: the weighted mean", found, labels, recipe)]
+    if len(found[0].members) > 1:
+        lines += [_row(name, found, labels, recipe, name) for name in sorted(found[0].members)]
+    tables = measure.tables(found, labels, recipe)
+    whole, every = np.concatenate(list(tables.swapaxes(0, 1))), np.tile(labels, len(found))
+    threshold = operating_point(whole, every, recipe)
     return {
         "folds": recipe.folds,
+        "divisions": recipe.divisions,
         "comparison": lines,
-        "subgroups": measure.by_group(loaded, table, recipe),
+        "subgroups": measure.by_group(loaded, tables[:, 0], recipe),
         "threshold": threshold,
-        "answered": round(float((table.max(1) >= threshold).mean()), 4),
-        "accuracy_where_answered": _where(table.max(1) >= threshold, table, loaded.labels),
+        "answered": round(float((whole.max(1) >= threshold).mean()), 4),
+        "accuracy_where_answered": _where(whole.max(1) >= threshold, whole, every),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from models.tabular.recipe import Recipe
 from models.tabular.rows import Floats
 
 Labels = NDArray[np.int64]
+Metric = Callable[[NDArray[np.int64], Floats], float]  #: labels (n,), probabilities (n, classes)
 FEWEST_OF_A_GROUP = 50  #: smaller subgroups get no figure
 AGES = (0, 50, 65, 80, 200)  #: years; edges of the subgroups by age
 
@@ -79,6 +80,29 @@ def calibration(scores: Floats, labels: Labels, recipe: Recipe) -> tuple[float, 
     return fit_temperature(scores, labels), 0.0
 
 
+def divided(
+    data: rows.Data,
+    recipe: Recipe,
+    folds: int,
+    *,
+    seed: int = 0,
+    compared: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> list[OutOfFold]:
+    """`out_of_fold` by each of the recipe's divisions: of few rows, one division's figures are luck."""
+    return [
+        out_of_fold(data, recipe, folds, seed=seed + turn, compared=compared, progress=progress)
+        for turn in range(recipe.divisions)
+    ]
+
+
+def tables(found: Sequence[OutOfFold], labels: Labels, recipe: Recipe, member: str = "") -> Floats:
+    """(n, divisions, classes) calibrated out-of-fold probabilities of the ensemble, or of one member."""
+    scores = [one.members[member] if member else one.scores for one in found]
+    told = [cross_calibrated(s, one, labels, recipe) for s, one in zip(scores, found, strict=True)]
+    return np.stack(told, axis=1)
+
+
 def cross_calibrated(scores: Floats, found: OutOfFold, labels: Labels, recipe: Recipe) -> Floats:
     """(n, classes) probabilities, each fold calibrated on the others."""
     table = np.zeros_like(scores)
@@ -137,7 +161,7 @@ def calibration_slope(labels: Labels, table: Floats) -> float:
     return float(beta[1])
 
 
-def metrics(recipe: Recipe) -> list[Callable[[Labels, Floats], float]]:
+def metrics(recipe: Recipe) -> list[Metric]:
     """What a family is measured by."""
     if len(recipe.classes) > 2:
         return [accuracy, f1_macro]
@@ -145,11 +169,23 @@ def metrics(recipe: Recipe) -> list[Callable[[Labels, Floats], float]]:
 
 
 def figures(labels: Labels, table: Floats, recipe: Recipe, draws: int = 1000) -> dict[str, Any]:
-    """Each metric with its interval, and n."""
+    """Each metric with its interval, and n. table: (n, classes), or `tables`, whose figures are averaged."""
     found: dict[str, Any] = {
-        metric.__name__: bootstrap(metric, labels, table, draws=draws) for metric in metrics(recipe)
+        metric.__name__: bootstrap(_averaged(metric), labels, table, draws=draws)
+        for metric in metrics(recipe)
     }
     return {**found, "n": len(labels)}
+
+
+def _averaged(metric: Metric) -> Metric:
+    """The metric, of several divisions its mean."""
+
+    def mean(labels: Labels, table: Floats) -> float:
+        if table.ndim == 2:
+            return metric(labels, table)
+        return float(np.mean([metric(labels, table[:, turn]) for turn in range(table.shape[1])]))
+
+    return mean
 
 
 def subgroups(data: rows.Data) -> dict[str, NDArray[np.str_]]:
@@ -181,22 +217,23 @@ def by_group(data: rows.Data, table: Floats, recipe: Recipe) -> dict[str, Any]:
 def evaluate(recipe: Recipe, data: Path, folds: int | None) -> dict[str, Any]:
     """The family's figures on a data set, each with its 95 % interval, n, and the share it abstains on.
 
-    With folds the serving recipe is trained anew in each; without, the serving weights are measured.
-    Every row counts, those on which the model would abstain too. Raises ValueError on another layout.
+    With folds the serving recipe is trained anew in each, for every division of the recipe; without, the
+    serving weights are measured. Every row counts, those on which the model would abstain too. Raises
+    ValueError on another layout.
     """
     from models.tabular.model import opened
 
     loaded = rows.load(data, recipe)
     served = opened(recipe)
     if folds:
-        found = out_of_fold(loaded, recipe, folds)
-        table = cross_calibrated(found.scores, found, loaded.labels, recipe)
+        told = tables(divided(loaded, recipe, folds), loaded.labels, recipe)
     else:
-        table = served.probabilities(loaded.rows)
+        told = served.probabilities(loaded.rows)[:, None]
     silent = [served.refusal(row) is not None for row in loaded.rows]
     return {
-        **figures(loaded.labels, table, recipe),
-        **by_group(loaded, table, recipe),
+        **figures(loaded.labels, told, recipe),
+        **by_group(loaded, told[:, 0], recipe),
+        "divisions": told.shape[1],
         "abstained": round(float(np.mean(silent)), 4),
         "note": "rows on which the model abstains are counted by their likeliest class",
     }

@@ -81,6 +81,7 @@ class Recipe(_Part):
     helpers: tuple[Helper, ...] = ()
     knots: int = 6  #: pieces of a curve in the view `curves`
     folds: int = 10  #: of the predictions that it is calibrated and compared on
+    divisions: int = 1  #: into folds, each by another seed, that the figures are the mean of
     fewest_known: float = 0.5  #: share of the features that must be known
     informative: tuple[str, ...] = ()  #: features whose absence tells, unless all of them are absent
     groups: Mapping[str, str] = {}  #: column of the data set -> what subgroups it makes

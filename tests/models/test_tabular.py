@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.tabular import design, ensemble, files, measure, recipe, rows
+from models import card
+from models.tabular import carding, design, ensemble, files, measure, recipe, rows
 from models.tabular.recipe import Member, Recipe
 
 HEART = recipe.read(Path(__file__).parents[2] / "models" / "heart_disease")
@@ -89,6 +90,43 @@ def test_out_of_fold_predictions_find_what_is_there_and_nothing_in_shuffled_labe
     assert measure.auc(data.labels, measure.out_of_fold(data, toy(), 4).scores) > 0.9
     shuffled = replace(data, labels=np.random.default_rng(1).permutation(data.labels))
     assert 0.3 < measure.auc(shuffled.labels, measure.out_of_fold(shuffled, toy(), 4).scores) < 0.7
+
+
+# .75 of four right in the first division, .25 in the second
+def test_figures_of_several_divisions_are_their_mean() -> None:
+    sure, labels = np.array([0.9, 0.9, 0.1, 0.1]), np.array([1, 1, 0, 1])
+    other = np.array([0.1, 0.1, 0.1, 0.1])
+    tables = np.stack([np.stack([1 - p, p], 1) for p in (sure, other)], axis=1)
+    found = measure.figures(labels, tables, toy(), draws=10)
+    assert found["accuracy"]["value"] == (0.75 + 0.25) / 2
+
+
+def test_each_division_cuts_the_rows_otherwise() -> None:
+    first, second = measure.divided(drawn(), toy(divisions=2, members=MEMBERS[:1]), 4)
+    assert (first.fold != second.fold).any()
+
+
+def told() -> dict[str, object]:
+    """What `fitting` keeps of a training on sixty patients."""
+    value = {"value": 0.8, "low": 0.7, "high": 0.9}
+    line = {"model": "served", "accuracy": value, "log_loss": 0.4, "n": 60}
+    return {"folds": 10, "divisions": 1, "comparison": [line], "subgroups": {"accuracy_sex_male": value}}
+
+
+def test_a_card_s_notes_tell_the_comparison_and_keep_what_people_chose() -> None:
+    notes = carding.notes(told(), "Old figures.\n\nChoices: two members.\n")
+    assert notes.startswith("Compared out of fold, ten folds of the 60 patients")
+    assert "accuracy_sex_male 0.800 (0.700-0.900)" in notes
+    assert notes.endswith("Choices: two members.\n")
+    assert "Old figures" not in notes
+
+
+def test_nothing_published_is_held_against_a_user_s_own_data() -> None:
+    served = card.read(HEART.folder)
+    (own,), (release,) = (carding.figures(told(), served, HEART, own) for own in (True, False))
+    assert own["dataset"] == "the user's own data, ten-fold cross-validation of the serving recipe"
+    assert release["dataset"].startswith("Cleveland, ten-fold")
+    assert (own["published"], bool(release["published"])) == ("", True)
 
 
 def test_no_background_row_is_a_row_of_the_data() -> None:
