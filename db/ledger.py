@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from operator import itemgetter
+from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
@@ -15,7 +18,7 @@ from db.keys import Keys
 from db.records import Evidence, FileState, Identity, Kind
 from db.series import Routed
 from db.store import Writer
-from db.tables import Case, EvidenceLink, File
+from db.tables import OPEN, Case, EvidenceLink, File
 from db.tables import Evidence as EvidenceRow
 from db.tables import Identity as IdentityRow
 
@@ -67,7 +70,7 @@ def see(
     """
     by_key = {path_key(writer.keys, s.key or s.name): s for s in sightings}
     rows: list[dict[str, object]] = []
-    for key, sighting in by_key.items():
+    for key, sighting in sorted(by_key.items(), key=itemgetter(0)):  # as they lie in the index
         file_id = sighting.file_id or new_id()
         sealed = writer.keys.seal(sighting.name, f"files.name:{file_id}")
         rows.append(
@@ -79,18 +82,27 @@ def see(
         )  # fmt: skip
     if not rows:
         return {}
-    insert_new(writer.connection, File, rows)
-    new = {str(r["id"]) for r in rows}
+    new = set(writer.connection.scalars(_seen(writer.connection.dialect.name), rows))
     found: dict[str, str] = {}
-    keys = list(by_key)
-    for start in range(0, len(keys), 500):  # SQLite binds 32,766 variables at most
-        part = keys[start : start + 500]
-        query = select(File.id, File.path_key).where(File.path_key.in_(part), File.state == state)
-        for file_id, key in writer.connection.execute(query):
-            found[by_key[key].name] = file_id
-            if file_id in new:
-                writer.audit(f"file:{file_id}", "file:seen" if state is FileState.PENDING else "file:ignored")
+    rest: list[str] = []
+    for row in rows:
+        file_id, key = str(row["id"]), str(row["path_key"])
+        if file_id not in new:
+            rest.append(key)
+            continue
+        found[by_key[key].name] = file_id
+        writer.audit(f"file:{file_id}", "file:seen" if state is FileState.PENDING else "file:ignored")
+    for start in range(0, len(rest), 500):  # SQLite binds 32,766 variables at most
+        part = File.path_key.in_(rest[start : start + 500])
+        query = select(File.id, File.path_key).where(part, OPEN, File.state == state)
+        found.update((by_key[key].name, file_id) for file_id, key in writer.connection.execute(query))
     return found
+
+
+@cache
+def _seen(dialect: str) -> Any:
+    """INSERT of files that tells the ids of those whose path had no open row yet."""
+    return statements.new(dialect, File).returning(File.id)
 
 
 def open_files(connection: Connection, keys: Keys) -> list[Pending]:

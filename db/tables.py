@@ -60,7 +60,7 @@ class Base(DeclarativeBase):
     )
 
 
-_OPEN = text("state IN ('pending', 'ignored')")
+OPEN = text("state IN ('pending', 'ignored')")  #: files whose path no other open file may have
 WAITING = text("state IN ('owed', 'queued')")  #: literal, so that both databases match their partial index
 
 
@@ -85,7 +85,7 @@ class File(Base):
     __table_args__ = (
         Index("ix_files_state", "state"),
         # one open row a path, however many processes watch the folder
-        Index("uq_files_open_path", "path_key", unique=True, sqlite_where=_OPEN, postgresql_where=_OPEN),
+        Index("uq_files_open_path", "path_key", unique=True, sqlite_where=OPEN, postgresql_where=OPEN),
         Index("ix_files_evidence_id", "evidence_id"),
         Index("ix_files_path_key", "path_key"),
         Index("ix_files_folder_key", "folder_key"),
@@ -334,7 +334,7 @@ class AuditEntry(Base):
     subject: Mapped[str] = mapped_column(String(64))
     action: Mapped[str] = mapped_column(String(32))
     detail: Mapped[str] = mapped_column(Text)  #: JSON text, as hashed
-    previous: Mapped[str] = mapped_column(String(64), unique=True)
+    previous: Mapped[str] = mapped_column(String(64))
     hash: Mapped[str] = mapped_column(String(64))
     __table_args__ = (Index("ix_audit_subject", "subject"),)
 

@@ -10,6 +10,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from db.keys import Keys
 from db.store import Store, migrate, schema_version
@@ -77,4 +78,21 @@ def test_processes_that_migrate_postgresql_at_once_wait_for_each_other(postgresq
 def test_a_database_without_schema_says_so(tmp_path: Path, key: Keys) -> None:
     store = Store(f"sqlite:///{tmp_path / 'empty.db'}", key)
     assert schema_version(store)[0] is None
+    store.close()
+
+
+def test_an_audit_log_from_before_it_was_copied_holds_and_stays_append_only(
+    tmp_path: Path, key: Keys
+) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'store.db'}", key, anchor=tmp_path / "audit.anchor")
+    migrate(store, "0005")
+    for number in range(3):
+        with store.write() as writer:
+            writer.audit(f"file:{number}", "file:seen")
+    migrate(store)
+    with store.write() as writer:
+        writer.audit("file:3", "file:seen")
+    assert (store.verify_audit().ok, store.verify_audit().entries) == (True, 4)
+    with pytest.raises(IntegrityError, match="append-only"), store.engine.begin() as connection:
+        connection.execute(text("DELETE FROM audit WHERE seq = 2"))
     store.close()
