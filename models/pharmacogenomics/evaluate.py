@@ -20,6 +20,11 @@ from models.registry import Model
 
 ASSEMBLY = "GRCh38"  #: of the pairs that are asked
 PAIRS = 150  #: of a gene's alleles that are asked at most
+NOTE = (
+    f"Pairs of different alleles as calls of a VCF without phase, at most {PAIRS} a gene, every pair as often "
+    "as any other, so that rare alleles count more than in patients; of a mitochondrial gene, of which a person "
+    "has one, each allele alone. Left open is what could be another pair with another phenotype."
+)
 Expected = tuple[Variants, str, str | None]  #: input, what to look for, what should be said
 
 
@@ -214,15 +219,13 @@ def curves(data: Path) -> dict[str, Any]:
     return {
         "shares": shares,
         "answered": [a for found in told.values() for a, _ in found],
-        "note": f"Pairs of different alleles as calls of a VCF without phase, at most {PAIRS} a gene, every "
-        "pair as often as any other, so that rare alleles count more than in patients. Left open is what "
-        f"could be another pair with another phenotype. Not asked, since calls do not show them: {unseen}.",
+        "note": f"{NOTE} Not asked, since calls do not show them: {unseen}.",
     }
 
 
 def _asked(served: Model, gene: Gene) -> list[tuple[bool, bool]]:
     """(answered, and rightly) of pairs of a gene's alleles."""
-    pairs = list(combinations(_definable(gene, ASSEMBLY), 2))
+    pairs = _pairs(gene)
     chosen = np.random.default_rng(0).permutation(len(pairs))[:PAIRS]
     found = []
     for place in sorted(chosen.tolist()):
@@ -234,6 +237,14 @@ def _asked(served: Model, gene: Gene) -> list[tuple[bool, bool]]:
         finding = next((f for f in diagnosis.findings if f.site == gene.name and not f.abstained), None)
         found.append((finding is not None, finding is not None and _right(gene, finding, pairs[place])))
     return found
+
+
+def _pairs(gene: Gene) -> list[tuple[str, str]]:
+    """Every two alleles of a gene; a mitochondrial one's alone, since a person has but one."""
+    names = _definable(gene, ASSEMBLY)
+    if any(v.chromosome == "M" for v in gene.variants[ASSEMBLY]):
+        return [(name, name) for name in names]
+    return list(combinations(names, 2))
 
 
 def _right(gene: Gene, finding: Finding, pair: tuple[str, str]) -> bool:
