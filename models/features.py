@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from db.errors import Misconfigured
 
 HERE = Path(__file__).parent
-LONGEST = 41  #: letters that have room beside a bar
+LONGEST = 39  #: letters that have room beside a bar
 #: UCUM units as people write them, where they write them otherwise
 WRITTEN = {
     "1": "", "a": "years", "mm[Hg]": "mmHg", "Cel": "°C", "kg/m2": "kg/m²", "10*3/uL": "×10³/µL",
