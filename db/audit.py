@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Insert, Select, Table, Update, bindparam, insert, select, update
+from sqlalchemy import Connection, Insert, Row, Select, Table, Update, bindparam, insert, select, update
 
 from db.errors import Misconfigured
 from db.tables import AuditEntry, AuditHead
@@ -59,9 +59,10 @@ class Verdict:
         return self.problem is None
 
 
-def _hash(key: bytes, *parts: object) -> str:
-    """The chain's hash of (seq, at, subject, action, detail, previous)."""
-    return hmac.digest(key, "\n".join(map(str, parts)).encode(), "sha256").hex()
+def _hash(key: bytes, seq: int, at: str, subject: str, action: str, detail: str, previous: str) -> str:
+    """The chain's hash of an entry."""
+    text = f"{seq}\n{at}\n{subject}\n{action}\n{detail}\n{previous}"
+    return hmac.digest(key, text.encode(), "sha256").hex()
 
 
 def stamp(now: datetime) -> str:
@@ -129,15 +130,14 @@ def read_anchor(path: Path) -> Head | None:
         raise Misconfigured(f"{path.name}: malformed anchor; was it edited?") from None
 
 
-def _rows(connection: Connection) -> Generator[tuple[int, str, str, str, str, str, str], None, None]:
+def _rows(connection: Connection) -> Generator[Row[int, str, str, str, str, str, str], None, None]:
     table = AuditEntry.__table__.c
     query = select(
         table.seq, table.at, table.subject, table.action, table.detail, table.previous, table.hash
     ).order_by(table.seq)
     with connection.execution_options(yield_per=10_000).execute(query) as stream:
         for part in stream.partitions():
-            for row in part:
-                yield tuple(row)
+            yield from part
 
 
 def verify(connection: Connection, key: bytes, anchor: Head | None = None) -> Verdict:
