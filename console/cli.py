@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -42,7 +43,7 @@ Name = Annotated[
 
 
 def main() -> None:
-    """Runs the command; wetread's own errors become a sentence and exit code 1."""
+    """Runs the command; wetread's own errors and the system's become a sentence and exit code 1."""
     from db.errors import WetreadError
 
     try:
@@ -53,6 +54,17 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        say(f"wetread: {_of_system(error)}")
+        sys.exit(1)
+
+
+def _of_system(error: OSError) -> str:
+    """What the system refused. A path is shown only where it was typed: a file's name may be a patient's."""
+    from db.logs import place
+
+    typed = error.filename is not None and str(error.filename) in sys.argv
+    return f"{error.filename if typed else place(error)}: {error.strerror or 'the system refused'}"
 
 
 def _version(wanted: bool) -> None:
@@ -81,10 +93,13 @@ def up(
     import time
 
     from console.up import Up, welcome
-    from db.settings import load
+    from db.settings import Settings, load
+    from db.spelling import strange
 
     start = time.monotonic()
     supervisor = Up(load(home), workers, say)
+    for line in strange(os.environ, Settings.model_fields):
+        say(line)
     supervisor.handle_signals()
     try:
         supervisor.start()
@@ -93,13 +108,24 @@ def up(
             answer(welcome(supervisor, time.monotonic() - start))
         supervisor.run()
     finally:
-        say("stopping: work in hand is finished first")
+        if supervisor.children:
+            say("stopping: work in hand is finished first")
         supervisor.stop()
 
 
 @app.command()
-def demo() -> None:
+def demo(
+    samples: Annotated[
+        Path | None,
+        typer.Option("--samples", help="Only write the samples to this folder, to drop in yourself."),
+    ] = None,
+) -> None:
     """Start in a folder of its own, drop sample cases in, print their findings, stop."""
+    if samples is not None:
+        from console.samples import write
+
+        answer(f"{write(samples)} files in {samples}")
+        return
     from console.demo import run
 
     run(say, answer)

@@ -21,7 +21,7 @@ from db.store import Store, open_store
 from models import fusion
 
 Result = dict[str, Any]
-SECONDS = 120
+SECONDS = 300  #: until all is read; the samples take a minute on one core
 MANY = 5  #: negatives of one model in one case that are told one by one
 OPEN = ("owed", "queued", "running")
 
@@ -54,9 +54,19 @@ def _wait(settings: Settings, up: Up, count: int) -> None:
     while not _read(store, count):
         up.tend()
         if up.stopping or time.monotonic() > deadline:
-            raise Unavailable("the samples were not all read; see `make up` and the logs folder in its home")
+            raise Unavailable(f"the samples were not all read: {_state(store)}; `make up` keeps its logs")
         time.sleep(0.2)
     store.close()
+
+
+def _state(store: Store) -> str:
+    """How far it came, as counts of files and of jobs."""
+    with store.read() as connection:
+        counts = [("files", reports.file_counts(connection)), ("jobs", reports.jobs_by_state(connection))]
+    return "; ".join(
+        f"{what} {', '.join(f'{n} {state}' for state, n in found.items() if n) or 'none'}"
+        for what, found in counts
+    )
 
 
 def _read(store: Store, count: int) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from fastapi.templating import Jinja2Templates
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from redis import Redis
@@ -82,8 +82,14 @@ def create(settings: Settings, store: Store, client: Redis, name: str = "web") -
             log.warning("unavailable", reason=str(error))
 
     app = FastAPI(title="wetread", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.add_exception_handler(WetreadError, _unavailable)
     _routes(app, settings, store, client)
     return app
+
+
+def _unavailable(_: Request, error: Exception) -> Response:
+    """The page without its database: what is away, in place of a bare 500."""
+    return PlainTextResponse(f"wetread: {error}\n", status_code=503)
 
 
 def _routes(app: FastAPI, settings: Settings, store: Store, client: Redis) -> None:

@@ -116,6 +116,18 @@ def test_without_redis_it_is_not_ready_and_still_serves(settings: Settings, stor
     away.close()
 
 
+def test_without_a_home_or_database_the_rest_is_still_told(
+    settings: Settings, key: Keys, redis: Redis
+) -> None:
+    gone = settings.model_copy(update={"home": settings.home / "gone"})
+    away = Store("postgresql+psycopg://nobody@127.0.0.1:1/none", key)
+    client = TestClient(create(gone, away, redis))
+    scrape, page = client.get("/metrics"), client.get("/")
+    assert (scrape.status_code, page.status_code) == (200, 503)
+    assert "wetread_redis_up 1.0" in scrape.text
+    assert "database" in page.text
+
+
 def test_a_database_without_schema_is_not_ready_and_says_which(
     settings: Settings, postgresql_database: str, key: Keys, redis: Redis
 ) -> None:
