@@ -60,12 +60,13 @@ def train(
     (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
     plots.report_survival(out, rows.t, rows.e, scores[0], _headline(figures), unit=UNITS[study.unit])
     served = read_card(folder)
+    own = not package.released(served.name, data)
     package.again(
         out,
         served,
-        version=served.version,
-        figures=card_figures(study, figures),
-        notes=f"{table(figures)}\n{_kept_notes(served.notes)}",
+        version=package.marked(served, out / WEIGHTS) if own else served.version,
+        figures=card_figures(study, figures, study.published if not own else ""),
+        notes=f"{table(figures)}\n{'' if own else _kept_notes(served.notes)}",
     )
 
 
@@ -82,8 +83,8 @@ def _kept_notes(notes: str) -> str:
     return notes[notes.index(NOTES_FROM) :] if NOTES_FROM in notes else ""
 
 
-def card_figures(study: Study, figures: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The figures of the served blend as the card has them."""
+def card_figures(study: Study, figures: Mapping[str, Any], published: str) -> list[dict[str, Any]]:
+    """The figures of the served blend as the card has them. published: what others reached on these data."""
     dataset, n = "five-fold cross-validation of the serving recipe inside the training part", figures["n"]
     apart = ", persons apart" if study.persons else ""
     told = [
@@ -97,8 +98,8 @@ def card_figures(study: Study, figures: Mapping[str, Any]) -> list[dict[str, Any
             **figures["rows_apart"]["served"],
             "n": n,
         }
-        return [{**whole, "published": study.published}, *told]
-    return [{**told[0], "published": study.published}, told[1]]
+        return [{**whole, "published": published}, *told]
+    return [{**told[0], "published": published}, told[1]]
 
 
 def background(rows: Cohort, seed: int, count: int = 32) -> Floats:

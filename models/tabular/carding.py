@@ -25,11 +25,10 @@ def carded(out: Path, told: dict[str, Any], recipe: Recipe, data: Path) -> Model
     points = [point for point in served.operating_points if point.finding == recipe.sought]
     rule = "chosen anew on the out-of-fold predictions, by the rule of the release's card"
     chosen = rule if own or not points else points[0].chosen
-    mark = package.sha256(out / "model.safetensors")[:8]
     return package.again(
         out,
         served,
-        version=f"{served.version}+{mark}" if own else served.version,
+        version=package.marked(served, out / "model.safetensors") if own else served.version,
         figures=figures(told, served, recipe, own),
         operating_points=[{"finding": recipe.sought, "threshold": told["threshold"], "chosen": chosen}],
         notes=notes(told, "" if own else served.notes),

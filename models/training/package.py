@@ -46,6 +46,11 @@ def released(name: str, data: Path) -> bool:
     return learnt is not None and digest(data) == learnt
 
 
+def marked(served: ModelCard, weights: Path) -> str:
+    """The version of what was trained on a user's own data: the release's, and which weights they are."""
+    return f"{served.version}+{sha256(weights)[:8]}"
+
+
 def credited(out: Path, name: str, data: Path) -> ModelCard:
     """The card that a training of a family wrote into out, naming the data as the user's own.
 

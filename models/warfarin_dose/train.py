@@ -99,8 +99,13 @@ def train(
     (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
     report_values(out, doses, told[0], unit="mg a week")
     served = read_card(HERE)
+    own = not package.released(served.name, data)
     package.again(
-        out, served, version=served.version, figures=card_figures(figures), notes=notes(figures, served.notes)
+        out,
+        served,
+        version=package.marked(served, out / WEIGHTS) if own else served.version,
+        figures=card_figures(figures, own),
+        notes=notes(figures, "" if own else served.notes),
     )
 
 
@@ -165,15 +170,16 @@ def _races(patients: Sequence[Patient], doses: Floats, told: Floats) -> dict[str
     }
 
 
-def card_figures(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The served figures as the card has them."""
-    dataset = "IWPC training part, five-fold cross-validation of the serving recipe, mean of two repeats"
+def card_figures(figures: Mapping[str, Any], own: bool) -> list[dict[str, Any]]:
+    """The served figures as the card has them. own: of a user's data, with which nothing was published."""
+    name = "the user's own data" if own else "IWPC training part"
+    dataset = f"{name}, five-fold cross-validation of the serving recipe, mean of two repeats"
     rows = [
         {"dataset": dataset, "metric": m, **figures[m], "n": figures["n"]}
         for m in ("within_20_percent", "mae_mg_per_week")
     ]
     published = "equation 46.0, clinical 38.4, fixed 28.9 (NEJM 2009;360:753); held-out part: equation 46.1"
-    return [{**rows[0], "published": published}, rows[1]]
+    return rows if own else [{**rows[0], "published": published}, rows[1]]
 
 
 TITLES = {

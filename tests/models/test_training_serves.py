@@ -44,6 +44,13 @@ def serves(card: ModelCard) -> None:
     answers(card)
 
 
+def is_the_user_s(card: ModelCard) -> None:
+    """A version of its own, beside which nothing stands that is of the release's data."""
+    assert card.version.startswith(f"{registry.card(card.name).version}+")
+    assert not any(figure.published for figure in card.figures)
+    assert "Choices:" not in card.notes
+
+
 def answers(card: ModelCard) -> None:
     family = registry.family(card.name)
     (found,) = family.load(card, "cpu").examine([family.example()])
@@ -95,7 +102,9 @@ def test_heart_disease(tmp_path: Path) -> None:
         for number in range(60):
             cells = [invented(own.feature(name), example.values.get(name), random) for name in own.features]
             rows.writerow([*cells, own.classes[number % 2].labels[0]])
-    serves(trained("heart-disease", tmp_path / "set.csv", tmp_path))
+    card = trained("heart-disease", tmp_path / "set.csv", tmp_path)
+    serves(card)
+    is_the_user_s(card)
 
 
 def invented(feature: object, value: object, random: np.random.Generator) -> object:
@@ -181,7 +190,9 @@ def test_prognosis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         axis=1,
     )
     np.savez(tmp_path / "set.npz", x=x, t=random.exponential(40, 200), e=random.integers(0, 2, 200))
-    serves(trained("prognosis-gbsg", tmp_path / "set.npz", tmp_path, "survival"))
+    card = trained("prognosis-gbsg", tmp_path / "set.npz", tmp_path, "survival")
+    serves(card)
+    is_the_user_s(card)
 
 
 def test_pharmacogenomics(data: Path, tmp_path: Path) -> None:
