@@ -53,5 +53,5 @@ def _variations(name: str) -> Sequence[Payload]:
     vary = getattr(registry.family(name), "variations", None)
     if vary is None:
         raise Misconfigured(f"{name} has no inputs of its own to agree on: name a folder with --data")
-    found: Sequence[Payload] = vary(256)
+    found: Sequence[Payload] = vary()
     return found

@@ -6,9 +6,10 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     Compute = Callable[[Tensor], Tensor]
 
 REFERENCE = "torch-fp32"
+STREAMS = (
+    4  #: parts of a batch computed side by side at most; a lone input has its share of the threads alone
+)
 FILE = "backends.json"  #: what was measured on this machine, in the home's `models/`
 
 
@@ -35,27 +39,28 @@ def names(device: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def build(name: str, network: nn.Module, example: Tensor) -> Compute:
+def build(name: str, network: nn.Module, example: Tensor, free: Mapping[int, int] | None = None) -> Compute:
     """The network in evaluation mode as a function from a batch to its answers, in single precision.
 
-    example: one batch, whose first dimension is free. Raises Misconfigured for a back-end that is none.
+    example: one batch; its first dimension is free. free: further dimensions that vary, each with the number
+    that its size is a multiple of. Raises Misconfigured for a back-end that is none.
     """
-    makers: dict[str, Callable[[nn.Module, Tensor], Compute]] = {
-        REFERENCE: lambda network, _: network,
+    makers: dict[str, Callable[[nn.Module, Tensor, Mapping[int, int]], Compute]] = {
+        REFERENCE: lambda network, *_: network,
         "torch-bf16": _torch_bf16,
         "onnxruntime-fp32": _onnxruntime,
-        "openvino-fp32": lambda network, example: _openvino(network, example, "f32"),
-        "openvino-bf16": lambda network, example: _openvino(network, example, "bf16"),
+        "openvino-fp32": partial(_openvino, precision="f32"),
+        "openvino-bf16": partial(_openvino, precision="bf16"),
     }
     if name not in makers:
         raise Misconfigured(f"no back-end {name!r}; there are {', '.join(makers)}")
-    return makers[name](network, example)
+    return makers[name](network, example, {0: 1, **(free or {})})
 
 
-def _torch_bf16(network: nn.Module, example: Tensor) -> Compute:
+def _torch_bf16(network: nn.Module, example: Tensor, free: Mapping[int, int]) -> Compute:
     import torch
 
-    layout = torch.channels_last if example.dim() == 4 else torch.preserve_format
+    layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(example.dim(), torch.preserve_format)
 
     def compute(batch: Tensor) -> Tensor:
         with torch.autocast(batch.device.type, torch.bfloat16):
@@ -65,45 +70,71 @@ def _torch_bf16(network: nn.Module, example: Tensor) -> Compute:
     return compute
 
 
-def _openvino(network: nn.Module, example: Tensor, precision: str) -> Compute:
+def _streams() -> tuple[int, int]:
+    """Into how many parts a batch is split, and the threads that each part is computed by.
+
+    Threads that share one small convolution wait for each other at every layer, the more so when other
+    programs want the cores; parts of a batch never do.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    streams = min(threads, STREAMS)
+    return streams, threads // streams
+
+
+def _parts(batch: Tensor, streams: int) -> list[Any]:
+    """The batch as arrays, at most one a stream, all about as long."""
+    return [part.numpy() for part in batch.contiguous().chunk(streams)]
+
+
+def _openvino(network: nn.Module, example: Tensor, free: Mapping[int, int], precision: str) -> Compute:
     import openvino
     import torch
 
-    shape = [-1, *example.shape[1:]]
+    shape = [-1 if axis in free else size for axis, size in enumerate(example.shape)]
     graph = openvino.convert_model(network, example_input=example, input=shape)
+    streams, threads = _streams()
     settings = {
-        "INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": streams,
+        "INFERENCE_NUM_THREADS": streams * threads,
     }  # fmt: skip
     compiled = openvino.Core().compile_model(graph, "CPU", settings)
+    requests = [compiled.create_infer_request() for _ in range(streams)]
 
     def compute(batch: Tensor) -> Tensor:
-        answers = compiled(batch.contiguous().numpy(), share_inputs=True)[0]
-        return torch.from_numpy(answers.copy())
+        begun = list(zip(requests, _parts(batch, streams), strict=False))
+        for request, part in begun:
+            request.start_async(part, share_inputs=True)
+        for request, _ in begun:
+            request.wait()
+        return torch.cat([torch.from_numpy(request.get_output_tensor(0).data) for request, _ in begun])
 
     return compute
 
 
-def _onnxruntime(network: nn.Module, example: Tensor) -> Compute:
+def _onnxruntime(network: nn.Module, example: Tensor, free: Mapping[int, int]) -> Compute:
     import onnxruntime
     import torch
 
     two = torch.cat([example, example])  # a first dimension of one would be taken for a constant
+    sizes = {axis: step * torch.export.Dim(f"size{axis}") for axis, step in free.items()}
+    streams, threads = _streams()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
-        program = torch.onnx.export(
-            network, (two,), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False
-        )
+        program = torch.onnx.export(network, (two,), dynamo=True, dynamic_shapes=(sizes,), verbose=False)
         if program is None:
             raise Misconfigured("torch.onnx gave no program")
         program.save(path)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
+        options.intra_op_num_threads = threads
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
+    pool = ThreadPoolExecutor(streams, "onnxruntime")
 
     def compute(batch: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {name: batch.contiguous().numpy()})[0])
+        told = pool.map(lambda part: session.run(None, {name: part})[0], _parts(batch, streams))
+        return torch.cat([torch.from_numpy(answers) for answers in told])
 
     return compute
 
@@ -123,12 +154,13 @@ class Measured:
     seconds: float  #: per input, median
     speedup: float  #: the reference's seconds to its own
     inputs: int
-    decisions: int  #: findings compared
-    agreement: float  #: share of decisions that are the reference's
+    decisions: int  #: findings compared, and of a segmentation voxels, of an ECG beats
+    agreement: float  #: share of decisions that are the reference's, the lower one of findings and of parts
     worst: float  #: largest difference of a probability
     admitted: bool
     reason: str  #: why not, "" when admitted
     at: str  #: UTC date
+    worst_value: float = 0.0  #: largest difference of a value, as a share of the reference's
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
@@ -18,10 +18,30 @@ from models.backends import REFERENCE, Measured
 from models.payloads import Payload
 
 EXACT = 1e-6  #: how far a probability of an fp32 back-end may lie from the reference's
-NEAR = 0.02  #: and of a bf16 one, whose decisions must be the same in AGREEMENT of all
-AGREEMENT = 0.999
-BATCH = 16
-ROUNDS = 3  #: of the timing; the median counts
+NEAR = 0.02  #: and of another one
+EXACT_VALUE = 0.001  #: how far a value of an fp32 back-end may lie from the reference's, as a share of it
+NEAR_VALUE = 0.01  #: and of another one
+AGREEMENT = 0.999  #: share of findings that must be decided alike (in fp32 all), and of voxels, of beats
+BATCH = 8  #: inputs together, as a worker has them
+ROUNDS = 5  #: of the timing; the median counts
+
+Alike = Callable[[Diagnosis, Diagnosis], tuple[int, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """How a back-end's answers lie to the reference's."""
+
+    decisions: int  #: findings, and parts of findings
+    findings: float  #: share of findings that are decided alike
+    parts: float  #: share of what the family says they are made of: voxels, beats
+    probability: float  #: largest difference
+    value: float  #: largest difference, as a share of the reference's
+
+    @property
+    def agreement(self) -> float:
+        """The lower of both shares."""
+        return min(self.findings, self.parts)
 
 
 def optimise(
@@ -34,8 +54,9 @@ def optimise(
     model: Any = registry.load(name, device)
     if not hasattr(model, "use"):
         raise Misconfigured(f"{name} computes in one way only: there is nothing to choose")
+    alike: Alike | None = getattr(registry.family(name), "alike", None)
     expected, base = _timed(model, payloads)
-    found = [_measured(model, REFERENCE, base, base, _compared(expected, expected), len(payloads))]
+    found = [_measured(model, REFERENCE, base, base, compared(expected, expected, alike), len(payloads))]
     for backend in backends.names(device)[1:]:
         say(f"{name}: {backend}")
         try:
@@ -46,7 +67,9 @@ def optimise(
             continue
         finally:
             model.use(REFERENCE)
-        found.append(_measured(model, backend, base, seconds, _compared(expected, given), len(payloads)))
+        found.append(
+            _measured(model, backend, base, seconds, compared(expected, given, alike), len(payloads))
+        )
     return found
 
 
@@ -55,50 +78,72 @@ def _timed(model: Any, payloads: Sequence[Payload]) -> tuple[list[Diagnosis], fl
     batches = [payloads[n : n + BATCH] for n in range(0, len(payloads), BATCH)]
     model.examine(batches[0])
     answers = [d for batch in batches for d in model.examine(batch)]
-    probe, rounds = batches[0], []
+    rounds = []
     for _ in range(ROUNDS):
         start = time.perf_counter()
-        for _ in range(3):
-            model.examine(probe)
-        rounds.append((time.perf_counter() - start) / 3 / len(probe))
+        model.examine(batches[0])
+        rounds.append((time.perf_counter() - start) / len(batches[0]))
     return answers, median(rounds)
 
 
-def _compared(expected: Sequence[Diagnosis], given: Sequence[Diagnosis]) -> tuple[int, float, float]:
-    """(decisions, share that are the same, largest difference of a probability or, in part, of a value)."""
-    same, gaps = [], [0.0]
+def compared(
+    expected: Sequence[Diagnosis], given: Sequence[Diagnosis], alike: Alike | None = None
+) -> Compared:
+    """The given answers against the expected ones; alike: of two, (parts that are the same, parts)."""
+    same, parts, gaps, values = [], [], [0.0], [0.0]
     for one, other in zip(expected, given, strict=True):
         if one.abstained or other.abstained or len(one.findings) != len(other.findings):
-            same.append(one.abstained and other.abstained and one.reason == other.reason)
+            same.append(one.abstained and other.abstained and _code(one.reason) == _code(other.reason))
             continue
+        if alike is not None:
+            parts.append(alike(one, other))
         for a, b in zip(one.findings, other.findings, strict=True):
             same.append((a.code, a.positive, a.abstained) == (b.code, b.positive, b.abstained))
             if a.probability is not None and b.probability is not None:
                 gaps.append(abs(a.probability - b.probability))
             if a.value is not None and b.value is not None:
-                gaps.append(abs(a.value - b.value) / max(abs(a.value), 1e-9))
-    return len(same), float(np.mean(same)), max(gaps)
+                values.append(abs(a.value - b.value) / max(abs(a.value), 1e-9))
+    alike_parts, all_parts = (sum(column) for column in zip(*parts, strict=True)) if parts else (0, 0)
+    return Compared(
+        decisions=len(same) + all_parts, findings=float(np.mean(same)),
+        parts=alike_parts / all_parts if all_parts else 1.0, probability=max(gaps), value=max(values),
+    )  # fmt: skip
+
+
+def _code(reason: str | None) -> str:
+    """The code of an abstention's reason; the sentence behind it holds numbers."""
+    return (reason or "").partition(":")[0]
 
 
 def _measured(
-    model: Any, backend: str, base: float, seconds: float, compared: tuple[int, float, float], inputs: int
+    model: Any, backend: str, base: float, seconds: float, found: Compared, inputs: int
 ) -> Measured:
-    decisions, agreement, worst = compared
-    bound = EXACT if backend.endswith("fp32") else NEAR
-    wanted = 1.0 if backend.endswith("fp32") else AGREEMENT
-    reason = ""
-    if worst > bound:
-        reason = f"a probability differs by {worst:.2g}, at most {bound:g} is allowed"
-    elif agreement < wanted:
-        reason = f"{agreement:.2%} of the decisions are the same, {wanted:.1%} are asked for"
+    reason = refusal(found, exact=backend.endswith("fp32"))
     return Measured(
         model=model.card.name, weights_sha256=model.card.weights_sha256, machine=backends.machine(),
         device=model.device, backend=backend, seconds=round(seconds, 6), speedup=round(base / seconds, 3),
-        inputs=inputs, decisions=decisions, agreement=round(agreement, 6), worst=float(f"{worst:.3g}"),
+        inputs=inputs, decisions=found.decisions, agreement=round(found.agreement, 6),
+        worst=float(f"{found.probability:.3g}"), worst_value=float(f"{found.value:.3g}"),
         admitted=not reason, reason=reason, at=datetime.now(UTC).date().isoformat(),
     )  # fmt: skip
 
 
+def refusal(found: Compared, *, exact: bool) -> str:
+    """Why a back-end that answers so is not admitted; "" when it is. exact: it computes in fp32."""
+    bound, limit = (EXACT, EXACT_VALUE) if exact else (NEAR, NEAR_VALUE)
+    wanted = 1.0 if exact else AGREEMENT
+    if found.probability > bound:
+        return f"a probability differs by {found.probability:.2g}, at most {bound:g} is allowed"
+    if found.value > limit:
+        return f"a value differs by {found.value:.2%}, at most {limit:.1%} is allowed"
+    if found.findings < wanted:
+        return f"{found.findings:.2%} of the findings are the same, {wanted:.1%} are asked for"
+    if found.parts < AGREEMENT:
+        return f"{found.parts:.2%} of what they are made of is the same, {AGREEMENT:.1%} is asked for"
+    return ""
+
+
 def _failed(model: Any, backend: str, base: float, kind: str) -> Measured:
-    found = _measured(model, backend, base, base, (0, 0.0, 0.0), 0)
+    nothing = Compared(decisions=0, findings=0.0, parts=0.0, probability=0.0, value=0.0)
+    found = _measured(model, backend, base, base, nothing, 0)
     return replace(found, admitted=False, speedup=0.0, reason=f"it could not be built: {kind}")

@@ -28,7 +28,7 @@ def example(name: str = "film-pneumonia.png") -> Image:
     return Image(pixels=film, modality="DX", body_part="CHEST", view_position="AP", bits_stored=8)
 
 
-def variations(count: int) -> list[Image]:
+def variations(count: int = 256) -> list[Image]:
     """The invented films mixed, turned, shifted, brightened and grained: to compare back-ends on."""
     from models.chest_xray.invent import varied
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,3 +71,21 @@ def example() -> Recording:
     kinds[11] = kinds[30] = "V"
     kinds[20] = kinds[37] = "S"
     return recording(kinds, seed=7)
+
+
+def varied(count: int, seed: int = 0) -> list[Recording]:
+    """ECGs of 30 to 90 beats, some of them early, at 55 to 100 a minute, 250 to 500 Hz, of any size."""
+    generator = np.random.default_rng(seed)
+    made = []
+    for number in range(count):
+        kinds = generator.choice(["N", "S", "V"], generator.integers(30, 91), p=[0.86, 0.06, 0.08])
+        one = recording(
+            kinds.tolist(),
+            rate_hz=float(generator.choice([250, 360, 500])),
+            beats_per_minute=generator.uniform(55, 100),
+            seed=seed + number,
+        )
+        rough = generator.uniform(0, 0.05) * generator.standard_normal(one.signals.shape)
+        size = generator.uniform(0.6, 1.6)
+        made.append(replace(one, signals=(size * one.signals + rough).astype(np.float32)))
+    return made

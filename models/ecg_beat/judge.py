@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +15,11 @@ from scipy.special import log_softmax, softmax
 from models.ecg_beat import rhythm, windows
 from models.ecg_beat.beats import CLASSES
 from models.ecg_beat.signals import RATE, Floats
-from models.ecg_beat.windows import Beats
+from models.ecg_beat.windows import CHANNELS, POINTS, Beats
 from models.estimators import Predictor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Table = NDArray[np.float64]
 SEGMENT = (
@@ -60,14 +65,23 @@ class Judge:
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         from safetensors.numpy import load_file as load_arrays
 
-        from models.ecg_beat.network import load
+        from models.ecg_beat.network import Together, load
         from models.estimators import unpack
 
         settings = tomllib.loads((folder / "blend.toml").read_text("utf-8"))
         self.how = Blend(**settings)
         self.forest: Predictor = unpack(load_arrays(folder / "forest.safetensors"))
-        self.networks = load(folder / "networks.safetensors", device)
+        self.networks = Together(load(folder / "networks.safetensors", device)).eval()
         self.device = device
+        self._compute: Callable[[Tensor], Tensor] = self.networks
+
+    def use(self, backend: str) -> None:
+        """Computes the networks by another back-end; the forest has one way."""
+        import torch
+
+        from models.backends import build
+
+        self._compute = build(backend, self.networks, torch.zeros(2, CHANNELS, 1, POINTS, device=self.device))
 
     def judge(self, signals: Floats, places: NDArray[np.int64]) -> Judged:
         """signals: (2, samples), cleaned, 360 Hz; places: its QRS complexes, ascending."""
@@ -82,9 +96,8 @@ class Judge:
         from models.ecg_beat.network import logits
 
         inputs = beats.inputs()
-        network = np.mean(
-            [log_softmax(logits(n, inputs, self.device), axis=1) for n in self.networks], axis=0
-        )
+        each = logits(self._compute, inputs, self.device).reshape(len(inputs), -1, len(CLASSES))
+        network = log_softmax(each, axis=2).mean(axis=1)
         # a forest that was trained on other data may have met fewer classes
         forest = np.zeros((len(beats.numbers), len(CLASSES)))
         forest[:, self.forest.classes] = self.forest.predict_proba(beats.numbers.astype(np.float64))
@@ -94,9 +107,10 @@ class Judge:
 
 
 def segments(places: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """The complexes of each SEGMENT, all about equally long; one part where there is little."""
+    """The complexes of each SEGMENT, all about equally long; one part where there is little, none where
+    there are no complexes."""
     if not len(places):
         return [places]
     parts = max(1, round((places[-1] - places[0]) / (SEGMENT * RATE)))
     edges = np.linspace(places[0], places[-1] + 1, parts + 1)[1:-1]
-    return np.split(places, np.searchsorted(places, edges))
+    return [part for part in np.split(places, np.searchsorted(places, edges)) if len(part)]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from db.errors import Abstained
 from db.records import LOINC, SNOMED, WETREAD, Code, Diagnosis, Finding
+from models.backends import REFERENCE
 from models.card import ModelCard
 from models.ecg_beat.beats import CLASSES
 from models.ecg_beat.detect import complexes
@@ -60,7 +61,13 @@ class EcgBeat:
     def __init__(self, card: ModelCard, device: str) -> None:
         self.card = card
         self.device = device
+        self.backend = REFERENCE
         self.judge = Judge(card.folder, device)
+
+    def use(self, backend: str) -> None:
+        """Computes the networks by another back-end; all else of a reading is the same."""
+        self.judge.use(backend)
+        self.backend = backend
 
     def examine(self, payloads: Sequence[Payload]) -> list[Diagnosis]:
         """One diagnosis a recording, in order; a recording that it was not made for abstains alone."""

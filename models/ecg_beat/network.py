@@ -70,6 +70,18 @@ class BeatNetwork(nn.Module):
         return logits
 
 
+class Together(nn.Module):
+    """Networks side by side as one, for a back-end to compute."""
+
+    def __init__(self, networks: list[BeatNetwork]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, CHANNELS, 1, POINTS) to the logits of each, (batch, networks * 4)."""
+        return torch.cat([network(x) for network in self.networks], 1)
+
+
 def vary(waves: Tensor, generator: torch.Generator) -> Tensor:
     """The batch with other gains, a drifting baseline, noise and, for some, one lead gone.
 
@@ -141,8 +153,8 @@ def train_network(
 
 
 @torch.inference_mode()
-def logits(network: BeatNetwork, inputs: Floats, device: str = "cpu") -> NDArray[np.float64]:
-    """(beats, 4), 512 at a time."""
+def logits(network: Callable[[Tensor], Tensor], inputs: Floats, device: str = "cpu") -> NDArray[np.float64]:
+    """(beats, 4) of a network, 512 at a time; of several together, (beats, networks * 4)."""
     parts = [
         network(torch.from_numpy(inputs[i : i + 512].astype(np.float32))[:, :, None].to(device)).float().cpu()
         for i in range(0, len(inputs), 512)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from db.errors import Abstained
 from db.records import SNOMED, WETREAD, Code, Diagnosis, Finding
+from models.backends import REFERENCE, build
 from models.card import ModelCard
 from models.hippocampus_mr import frame
 from models.hippocampus_mr.mask import MASK, areas, nifti
-from models.hippocampus_mr.network import unpack
-from models.hippocampus_mr.segment import Outline, outline
+from models.hippocampus_mr.network import STRIDE, unpack
+from models.hippocampus_mr.segment import Outline, outlines
 from models.payloads import Payload, Volume
 
 # No terminology that we know of names the volume of a part; the whole is the structure's own code.
@@ -44,23 +47,35 @@ class HippocampusMr:
         self.card = card
         self.device = device
         self.network = unpack(load_file(card.folder / "unet.safetensors"), device)
+        self.backend = REFERENCE
+        self._compute: Callable[[Tensor], Tensor] = self.network
         self.limits: dict[str, Any] = json.loads((card.folder / "limits.json").read_text("utf-8"))
+
+    def use(self, backend: str) -> None:
+        """Computes the network by another back-end."""
+        example = torch.zeros(2, 1, 2 * STRIDE, 3 * STRIDE, 4 * STRIDE, device=self.device)
+        self._compute = build(backend, self.network, example, dict.fromkeys((2, 3, 4), STRIDE))
+        self.backend = backend
 
     def examine(self, payloads: Sequence[Payload]) -> list[Diagnosis]:
         """One diagnosis a payload, in order. Raises FloatingPointError when an answer is not finite."""
-        return [self._one(payload) for payload in payloads]
+        diagnoses: dict[int, Diagnosis] = {}
+        ready: dict[int, Volume] = {}
+        for place, payload in enumerate(payloads):
+            try:
+                ready[place] = _accepted(payload)
+            except Abstained as refusal:
+                diagnoses[place] = Diagnosis.abstain(refusal.code, refusal.sentence)
+        found = outlines(self._compute, list(ready.values()), self.device)
+        for (place, volume), one in zip(ready.items(), found, strict=True):
+            try:
+                diagnoses[place] = self._diagnosis(volume, one)
+            except Abstained as refusal:
+                diagnoses[place] = Diagnosis.abstain(refusal.code, refusal.sentence)
+        return [diagnoses[place] for place in range(len(payloads))]
 
-    def _one(self, payload: Payload) -> Diagnosis:
-        try:
-            if not isinstance(payload, Volume):
-                raise Abstained("wrong-modality", "a volume was expected")
-            frame.refuse(payload)
-            return self._read(payload)
-        except Abstained as refusal:
-            return Diagnosis.abstain(refusal.code, refusal.sentence)
-
-    def _read(self, volume: Volume) -> Diagnosis:
-        found = outline(self.network, volume, self.device)
+    def _diagnosis(self, volume: Volume, found: Outline) -> Diagnosis:
+        """Raises Abstained when the outline is no hippocampus'."""
         if found.sureness < self.card.threshold("expected_dice"):
             raise Abstained(
                 "no-hippocampus",
@@ -107,3 +122,11 @@ class HippocampusMr:
             code=code, positive=False if reason else None, value=None if reason else value, unit="mm3",
             site=name, abstained=reason is not None, reason=reason, evidence=evidence,
         )  # fmt: skip
+
+
+def _accepted(payload: Payload) -> Volume:
+    """The volume; raises Abstained by header and geometry."""
+    if not isinstance(payload, Volume):
+        raise Abstained("wrong-modality", "a volume was expected")
+    frame.refuse(payload)
+    return payload

@@ -1,20 +1,25 @@
-"""One volume through the network, both as it is and mirrored; the surer of the two is the answer."""
+"""Volumes through the network, each as it is and mirrored; the surer of the two is the answer."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor
 
+from models.backends import pinned
 from models.hippocampus_mr.data import standardise
 from models.hippocampus_mr.frame import Upright
-from models.hippocampus_mr.network import shares
+from models.hippocampus_mr.network import answered, padded
 from models.payloads import Volume
 
+TOGETHER = 4  #: volumes in one forward pass at most, each both ways, so that memory stays flat
+
 Array = NDArray[np.float32]
+Compute = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,25 +48,49 @@ def expected_dice(found: Array) -> float:
     return float(np.mean(values))
 
 
-def both_ways(network: nn.Module, image: Array, device: str) -> tuple[Array, Array]:
-    """Class shares (3, ...) of an image in the training frame at 1 mm: as it is, and by its mirror image.
+def both_ways(compute: Compute, images: Sequence[Array], device: str) -> list[tuple[Array, Array]]:
+    """Class shares (3, ...) of each image in the training frame at 1 mm: as it is, and by its mirror image.
 
-    The training volumes are of one side only, and a network that never met the other does worse there
-    (card): one of the two ways always shows it the side that it knows.
+    Those of one padded shape go through the network together. The training volumes are of one side only,
+    and a network that never met the other does worse there (card): one of the two ways always shows it the
+    side that it knows.
     """
-    seen = torch.from_numpy(standardise(image)).to(device)
-    with torch.inference_mode():
-        plain, turned = shares(network, torch.stack([seen, seen.flip(0)])[:, None])
-    answers = plain.cpu().numpy(), turned.flip(1).cpu().numpy()
-    if not all(np.isfinite(a).all() for a in answers):
+    pairs = []
+    for image in images:
+        seen = torch.from_numpy(standardise(image))
+        pairs.append(padded(torch.stack([seen, seen.flip(0)])[:, None]))
+    alike: dict[torch.Size, list[int]] = {}
+    for place, (wide, _) in enumerate(pairs):
+        alike.setdefault(wide.shape, []).append(place)
+    answers: dict[int, tuple[Array, Array]] = {}
+    for places in alike.values():
+        for start in range(0, len(places), TOGETHER):
+            part = places[start : start + TOGETHER]
+            with torch.inference_mode():
+                batch = pinned(torch.cat([pairs[place][0] for place in part]), device)
+                found = answered(compute, batch).cpu()
+            for place, plain, turned in zip(part, found[::2], found[1::2], strict=True):
+                inner = (slice(None), *pairs[place][1])
+                answers[place] = plain[inner].numpy(), turned[inner].flip(1).numpy()
+    if not all(np.isfinite(a).all() for both in answers.values() for a in both):
         raise FloatingPointError("the network returned a number that is not finite")
-    return answers
+    return [answers[place] for place in range(len(images))]
 
 
-def outline(network: nn.Module, volume: Volume, device: str) -> Outline:
-    """The surer way's answer. Raises FloatingPointError when an answer is not finite."""
-    upright = Upright.of(volume)
-    answers = both_ways(network, upright.image(volume.voxels), device)
+def outlines(compute: Compute, volumes: Sequence[Volume], device: str) -> list[Outline]:
+    """The surer way's answer to each, in order. Raises FloatingPointError when an answer is not finite."""
+    frames = [Upright.of(volume) for volume in volumes]
+    images = [frame.image(volume.voxels) for frame, volume in zip(frames, volumes, strict=True)]
+    told = both_ways(compute, images, device)
+    return [_surer(frame, both) for frame, both in zip(frames, told, strict=True)]
+
+
+def outline(compute: Compute, volume: Volume, device: str) -> Outline:
+    """The same of one volume."""
+    return outlines(compute, [volume], device)[0]
+
+
+def _surer(upright: Upright, answers: tuple[Array, Array]) -> Outline:
     plain, turned = (expected_dice(a) for a in answers)
     found = upright.shares(answers[int(turned > plain)])
     return Outline(

@@ -6,13 +6,18 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from db.errors import Misconfigured
+from db.records import Diagnosis
 from models import backends, optimise, registry
 from models.backends import REFERENCE, Measured
 from models.chest_xray import variations
+from models.hippocampus_mr.mask import MASK, nifti
+from models.optimise import Compared
+from worker.runtime import Runtime, backend_of
 
 TRIED = [name for name in backends.names("cpu") if name != "onnxruntime-fp32"]  # its export takes ten seconds
 
@@ -23,6 +28,7 @@ def measured() -> list[Measured]:
         warnings.simplefilter("ignore")  # exporters speak of libraries that are not asked for
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(backends, "names", lambda _: tuple(TRIED))
+            patch.setattr(optimise, "ROUNDS", 1)
             return optimise.optimise("chest-xray", "cpu", variations(6))
 
 
@@ -39,9 +45,124 @@ def test_single_precision_agrees_to_a_millionth(measured: list[Measured]) -> Non
 def test_a_back_end_that_differs_is_not_admitted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "names", lambda _: (REFERENCE, "torch-bf16"))
     monkeypatch.setattr(optimise, "NEAR", 0.0)
+    monkeypatch.setattr(optimise, "ROUNDS", 1)
     _, bf16 = optimise.optimise("chest-xray", "cpu", variations(2))
     assert not bf16.admitted
     assert "differs" in bf16.reason
+
+
+@pytest.mark.parametrize(("name", "count"), [("ecg-beat", 2), ("hippocampus-mr", 1)])
+def test_volumes_and_recordings_have_the_same_choice(
+    name: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = [way for way in TRIED if way != "openvino-bf16"]
+    monkeypatch.setattr(backends, "names", lambda _: tuple(tried))
+    monkeypatch.setattr(optimise, "ROUNDS", 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = optimise.optimise(name, "cpu", registry.family(name).variations(count))  # type: ignore[attr-defined]
+    assert [m.backend for m in found] == tried
+    assert not [m.reason for m in found if "built" in m.reason]
+    assert all(m.admitted for m in found if m.backend.endswith("fp32"))
+    assert all(m.decisions > 90 for m in found)  # beats and voxels, not findings alone
+
+
+def test_what_inputs_are_derived_is_read_and_not_refused() -> None:
+    for name, count in (("ecg-beat", 8), ("hippocampus-mr", 2), ("chest-xray", 8)):
+        inputs = registry.family(name).variations(count)  # type: ignore[attr-defined]
+        assert not any(d.abstained for d in registry.load(name, "cpu").examine(inputs)), name
+
+
+GOOD = {"decisions": 5000, "findings": 1.0, "parts": 1.0, "probability": 0.0, "value": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("worse", "said"),
+    [
+        ({"probability": 2e-6}, "a probability differs"),
+        ({"value": 0.002}, "a value differs"),
+        ({"findings": 0.9995}, "of the findings"),
+        ({"parts": 0.998}, "they are made of"),
+    ],
+)
+def test_each_bound_of_single_precision_is_held(worse: dict[str, float], said: str) -> None:
+    assert not optimise.refusal(Compared(**GOOD), exact=True)  # type: ignore[arg-type]
+    assert said in optimise.refusal(Compared(**GOOD | worse), exact=True)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("worse", "said"),
+    [
+        ({"probability": 0.021}, "a probability differs"),
+        ({"value": 0.011}, "a value differs"),
+        ({"findings": 0.998}, "of the findings"),
+        ({"parts": 0.998}, "they are made of"),
+    ],
+)
+def test_each_bound_of_half_precision_is_held(worse: dict[str, float], said: str) -> None:
+    near = GOOD | {"probability": 0.019, "value": 0.009, "findings": 0.9991, "parts": 0.9991}
+    assert not optimise.refusal(Compared(**near), exact=False)  # type: ignore[arg-type]
+    assert said in optimise.refusal(Compared(**near | worse), exact=False)  # type: ignore[arg-type]
+
+
+def test_an_abstention_is_the_same_by_its_code() -> None:
+    one, same, other = (
+        [Diagnosis.abstain(code, words)]
+        for code, words in (("blur", "Dice .87"), ("blur", "Dice .86"), ("empty", "none"))
+    )
+    assert optimise.compared(one, same).findings == 1
+    assert optimise.compared(one, other).findings == 0
+
+
+def test_voxels_count_where_either_outlines_them() -> None:
+    family = registry.family("hippocampus-mr")
+    one, other = np.zeros((2, 3, 4, 5), np.uint8)
+    one[0, 0], other[0, 0, :4] = 1, 1  # five voxels, of which the other leaves one out
+    masks = [Diagnosis(findings=(), artifacts={MASK: nifti(mask, np.eye(4))}) for mask in (one, other)]
+    assert family.alike(*masks) == (4, 5)  # type: ignore[attr-defined]
+
+
+def test_beats_count_where_both_see_one_class() -> None:
+    family = registry.family("ecg-beat")
+    (recording,) = family.variations(1)  # type: ignore[attr-defined]
+    (found,) = registry.load("ecg-beat", "cpu").examine([recording])
+    beats = int(found.findings[0].evidence["of"])  # type: ignore[call-overload]
+    listed: list[object] = found.findings[0].evidence["beats"]  # type: ignore[assignment]
+    assert family.alike(found, found) == (beats, beats)  # type: ignore[attr-defined]
+    fewer = replace(found.findings[0], evidence={**found.findings[0].evidence, "beats": listed[1:]})
+    other = replace(found, findings=(fewer, *found.findings[1:]))
+    assert family.alike(found, other) == (beats - 1, beats)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["chest-xray", "ecg-beat", "hippocampus-mr"])
+def test_a_worker_takes_the_fastest_admitted_and_names_it(name: str, tmp_path: Path) -> None:
+    card = registry.card(name)
+    backends.record(tmp_path, [entry(name, "torch-fp32", 1.0), entry(name, "torch-bf16", 0.5)])
+    for folder, expected in ((None, "torch-fp32"), (tmp_path, "torch-bf16")):
+        runtime = Runtime("cpu", folder=folder)
+        runtime.load([card])
+        assert backend_of(runtime.models[name]) == expected
+
+
+def entry(name: str, backend: str, seconds: float) -> Measured:
+    return Measured(
+        model=name, weights_sha256=registry.card(name).weights_sha256, machine=backends.machine(),
+        device="cpu", backend=backend, seconds=seconds, speedup=1.0, inputs=1, decisions=1, agreement=1.0,
+        worst=0.0, admitted=True, reason="", at="2026-01-01",
+    )  # fmt: skip
+
+
+def test_a_batch_in_parts_is_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3), torch.nn.ReLU()).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for streams in (1, 3):
+            monkeypatch.setattr(backends, "_streams", lambda streams=streams: (streams, 1))
+            compute = backends.build("openvino-fp32", net, torch.zeros(2, 1, 8, 8))
+            for count in (1, 2, 7):
+                batch = torch.randn(count, 1, 8, 8, generator=torch.Generator().manual_seed(count))
+                with torch.inference_mode():
+                    assert torch.allclose(compute(batch), net(batch), atol=1e-5)
 
 
 def test_a_model_with_one_way_to_compute_says_so() -> None:

@@ -98,6 +98,26 @@ def test_an_oblique_crop_is_refused(model: Any, volume: Volume) -> None:
     assert code(model.examine([dataclasses.replace(volume, affine=turn @ volume.affine)])[0]) == "oblique"
 
 
+def test_volumes_of_one_padded_shape_go_through_together(model: Any, volume: Volume) -> None:
+    from models.hippocampus_mr.segment import outlines
+
+    cut = dataclasses.replace(volume, voxels=volume.voxels[:-1])  # one slice less: padded to the same
+    small = dataclasses.replace(volume, voxels=volume.voxels[4:, 6:, 2:])
+    sizes = []
+
+    def counting(batch: Any) -> Any:
+        sizes.append(tuple(batch.shape))
+        return model.network(batch)
+
+    together = outlines(counting, [volume, small, cut], "cpu")
+    assert sizes == [(4, 1, 40, 56, 40), (2, 1, 40, 48, 32)]  # each both ways
+    alone = [outlines(model.network, [one], "cpu")[0] for one in (volume, small, cut)]
+    for a, b in zip(together, alone, strict=True):
+        assert a.mask.shape == b.mask.shape
+        assert (a.mask != b.mask).mean() < 1e-4
+        assert a.sureness == pytest.approx(b.sureness, abs=1e-4)
+
+
 def test_another_payload_abstains_alone(model: Any, volume: Volume) -> None:
     first, second = model.examine([Note(text="no"), volume])
     assert code(first) == "wrong-modality"
