@@ -21,9 +21,9 @@ from models.registry import Model
 ASSEMBLY = "GRCh38"  #: of the pairs that are asked
 PAIRS = 150  #: of a gene's alleles that are asked at most
 NOTE = (
-    f"Pairs of different alleles as calls of a VCF without phase, at most {PAIRS} a gene, every pair as often "
-    "as any other, so that rare alleles count more than in patients; of a mitochondrial gene, of which a person "
-    "has one, each allele alone. Left open is what could be another pair with another phenotype."
+    f"Pairs of different alleles as calls of a VCF without phase, at most {PAIRS} a gene, every pair as "
+    "often as any other, so that rare alleles count more than in patients; of a mitochondrial gene, of which "
+    "a person has one, each allele alone. Left open is what could be another pair with another phenotype."
 )
 Expected = tuple[Variants, str, str | None]  #: input, what to look for, what should be said
 

@@ -21,13 +21,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from models import drawing
 from models.training import figures, invented, metrics, subgroups
+from models.training.thin import thin
 
 Floats = NDArray[np.float64]
-POINTS = 200  #: of a curve, at most: the page stays small
 CURVES = 6  #: classes drawn, the commonest first
 FLATTERY = (
     "Where these weights learnt from these rows, the plots and subgroups flatter; believe the figures above."
@@ -76,13 +76,6 @@ def _unit_square(series: Sequence[drawing.Curve], x_label: str, y_label: str) ->
     return drawing.lines(series, x_label=x_label, y_label=y_label, y_range=(0, 1), names_below=True)
 
 
-def _thin(*arrays: ArrayLike) -> list[list[float]]:
-    """The arrays at no more than POINTS common places, the ends among them."""
-    tables = [np.asarray(a, dtype=np.float64) for a in arrays]
-    places = np.unique(np.linspace(0, len(tables[0]) - 1, POINTS).round().astype(int))
-    return [np.round(t[places], 4).tolist() for t in tables]
-
-
 def _classes(found: Mapping[str, Any]) -> list[str]:
     from sklearn.metrics import precision_recall_curve, roc_curve
 
@@ -96,11 +89,11 @@ def _classes(found: Mapping[str, Any]) -> list[str]:
     for c in shown:
         own = (truth == c).astype(int)
         if 0 < own.sum() < len(own):
-            x, y = _thin(*roc_curve(own, table[:, c], drop_intermediate=True)[:2])
+            x, y = thin(*roc_curve(own, table[:, c], drop_intermediate=True)[:2])
             area = metrics.auc(own.astype(np.float64), table[:, c])
             roc.append((f"AUC {area:.3f}" if len(shown) == 1 else f"{names[c]} {area:.3f}", x, y))
             precision, found_share, _ = precision_recall_curve(own, table[:, c], drop_intermediate=True)
-            x, y = _thin(found_share, precision)
+            x, y = thin(found_share, precision)
             recall.append(("" if len(shown) == 1 else names[c], x, y))
     binary = table.shape[1] == 2
     guess = (table[:, 1] >= threshold).astype(np.int64) if binary else table.argmax(1)
@@ -188,7 +181,7 @@ def _survival(found: Mapping[str, Any]) -> list[str]:
     series = []
     for index, name in enumerate(figures.THIRDS):
         if (third == index).any():
-            x, y = _thin(*metrics.kaplan_meier(time[third == index], event[third == index]))
+            x, y = thin(*metrics.kaplan_meier(time[third == index], event[third == index]))
             series.append((name, x, y))
     label = f"time ({found['unit']})" if found.get("unit") else "time"
     plot = drawing.lines(

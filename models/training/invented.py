@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from models import drawing
 from models.training import figures, metrics
+from models.training.thin import thin
 
 if TYPE_CHECKING:
     from models.synthesis.likeness import Likeness
@@ -26,20 +27,21 @@ def plots(found: Mapping[str, Any]) -> list[str]:
     told: Likeness = found["likeness"]
     names = [str(name) for name in found["classes"]]
     shapes = _films if told.samples.shape[1] > 1 else _waves
-    pictures = (
-        (shapes(told, names), "real and invented: the mean of each class, and invented samples"),
-        (_near(told), "how far each sample lies from the nearest one that was learnt from"),
-        (
-            _features(told),
-            "features of a classifier taught on real samples, along two principal components",
+    pictures = [
+        drawing.figure(
+            shapes(told, names), "the mean of each class, real and invented, and invented samples"
         ),
-        (
-            _lessons(told, names),
-            "ROC on real samples of classifiers taught on real and on invented ones",
+        drawing.figure(
+            _features(told), "features of a classifier taught on real samples, along two principal components"
         ),
-    )
-    parts = "".join(drawing.figure(png, caption) for png, caption in pictures)
-    return [f'<div class="beside">{parts}</div>']
+        _captioned(_near(told), "share of samples whose nearest sample learnt from lies within a distance"),
+        _captioned(_lessons(told, names), "ROC on real samples, by what the classifier was taught on"),
+    ]
+    return [f'<div class="beside">{"".join(pictures)}</div>']
+
+
+def _captioned(svg: str, caption: str) -> str:
+    return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
 
 
 def _grid(rows: int, columns: int, wide: float, high: float) -> tuple[Any, Any]:
@@ -87,16 +89,21 @@ def _waves(told: Likeness, names: list[str]) -> bytes:
     return figures.png(figure)
 
 
-def _near(told: Likeness) -> bytes:
+def _near(told: Likeness) -> str:
     """The share of samples whose nearest learnt one lies within a distance: copies would stand at 0."""
-    figure, axes = figures.sheet("distance to the nearest sample learnt from", "share of samples within it")
-    for whose, colour in (("real", REAL), ("invented", INVENTED)):
-        far = np.sort(told.near[whose])
-        axes.step(far, np.arange(1, len(far) + 1) / len(far), where="post", color=colour, label=whose)
-    axes.set_xlim(left=0)
-    axes.set_ylim(0, 1.02)
-    axes.legend(fontsize="small", frameon=False, loc="lower right")
-    return figures.png(figure)
+    series = []
+    furthest = max(float(np.percentile(far, 99)) for far in told.near.values())
+    for whose in ("real", "invented"):
+        far = np.append(0.0, np.sort(told.near[whose]))
+        shown = far <= furthest
+        series.append((whose, *thin(far[shown], (np.arange(len(far)) / (len(far) - 1))[shown])))
+    return drawing.lines(
+        series,
+        x_label="distance to the nearest sample learnt from",
+        y_label="share within it",
+        y_range=(0, 1),
+        names_below=True,
+    )
 
 
 def _features(told: Likeness) -> bytes:
@@ -112,18 +119,16 @@ def _features(told: Likeness) -> bytes:
     return figures.png(figure)
 
 
-def _lessons(told: Likeness, names: list[str]) -> bytes:
+def _lessons(told: Likeness, names: list[str]) -> str:
     """The ROC of each class, or of the second of two, by what the classifier was taught on."""
     from sklearn.metrics import roc_curve
 
-    figure, axes = figures.sheet("false positive rate", "recall (sensitivity)")
-    shown = [1] if len(names) == 2 else range(len(names))
-    for whose, line in (("real", "-"), ("invented", "--")):
-        for number in shown:
+    series = []
+    for number in [1] if len(names) == 2 else range(len(names)):
+        for whose in ("real", "invented"):
             own, p = (told.truth == number).astype(float), told.taught[whose][:, number]
-            x, y, _ = roc_curve(own, p, drop_intermediate=True)
-            label = f"{names[number]}, taught on {whose}: AUC {metrics.auc(own, p):.3f}"
-            axes.plot(x, y, line, color=f"C{number}", label=label)
-    axes.plot([0, 1], [0, 1], ":", color="0.6")
-    axes.legend(fontsize="x-small", frameon=False, loc="lower right")
-    return figures.png(figure)
+            name = f"{names[number]}, taught on {whose}: AUC {metrics.auc(own, p):.3f}"
+            series.append((name, *thin(*roc_curve(own, p, drop_intermediate=True)[:2])))
+    return drawing.lines(
+        series, x_label="false positive rate", y_label="recall", y_range=(0, 1), names_below=True
+    )

@@ -28,6 +28,17 @@ STYLE = """<style>
 h2{border-top:1px solid #8886;padding-top:1.5rem}h4{margin:.6rem 0 0}
 .all table,.own table{font-size:.92em}
 .all td:nth-child(3),.own td:nth-child(2),.own td:nth-child(5){white-space:nowrap}
+.all td:nth-child(5){min-width:9rem}.beside>*{min-width:0}figure img{max-width:100%;height:auto}
+@media(max-width:40rem){
+.all table,.own table,.all tbody,.own tbody{display:block}.all thead,.own thead{display:none}
+.all tr,.own tr{display:flex;flex-wrap:wrap;gap:0 .7rem;border-bottom:1px solid #8886;padding:.4rem 0}
+.all td,.own td{border:0;padding:0;min-width:0}.all td:empty,.own td:empty{display:none}
+.all td:nth-child(1),.own td:nth-child(1){font-weight:600}
+.all td:nth-child(4)::before,.own td:nth-child(3)::before{content:"n = "}
+.own td:nth-child(4)::before{content:"data: "}
+.all td:nth-child(6)::before,.own td:nth-child(6)::before{content:"published: "}
+.all td:nth-child(7)::before{content:"answered "}.beside svg{font-size:17px}
+}
 td{vertical-align:top}details pre{overflow-x:auto;white-space:pre-wrap;font-size:.9rem}body{max-width:80rem}
 </style>"""
 Progress = Callable[[str], None]
