@@ -15,6 +15,9 @@ def named(result: Result) -> str:
     if code is None:
         return "-"
     meaning, site = code["meaning"].replace("_", " "), result["site"]
+    if (result["evidence"] or {}).get("kind") == "recommendation":  # of the drug that the code names
+        meaning = f"recommendation for {meaning}"
+    meaning = meaning[:1].upper() + meaning[1:]
     where = f", {site}" if site and site.lower() not in meaning.lower() else ""
     return f"{meaning}{where} ({code['code']})"
 

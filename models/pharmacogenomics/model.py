@@ -78,7 +78,7 @@ class Pharmacogenomics:
             code=Code(value=_slug(f"{name} {found}"), system=WETREAD, meaning=f"{name} {found}"),
             positive=abnormal(name, found),
             value=score(gene, pairs[0]) if gene.method == "score" else None,
-            unit="1" if gene.method == "score" else None,
+            unit="{score}" if gene.method == "score" else None,
             site=name,
             evidence={
                 "kind": "genotype",

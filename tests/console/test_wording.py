@@ -12,8 +12,8 @@ from console.wording import measured, named, outcome
 def result(meaning: str = "m", code: str = "c", **more: Any) -> dict[str, Any]:
     return {
         "finding": {"code": code, "system": "s", "meaning": meaning}, "site": None, "value": None,
-        "unit": None, "probability": None, "threshold": None, "positive": None, "qualifier": None,
-        "abstained": False, "reason": None, "partial": False, "status": "preliminary", **more,
+        "unit": None, "evidence": {}, "probability": None, "threshold": None, "positive": None,
+        "qualifier": None, "abstained": False, "reason": None, "partial": False, "status": "preliminary", **more,
     }  # fmt: skip
 
 
@@ -50,6 +50,11 @@ def test_a_risk_is_not_said_twice() -> None:
 def test_a_site_is_named_once() -> None:
     assert named(result("Peptide", "p", site="record 2")) == "Peptide, record 2 (p)"
     assert named(result("CYP2C9 Poor Metabolizer", "p", site="CYP2C9")) == "CYP2C9 Poor Metabolizer (p)"
+
+
+def test_a_drug_s_finding_is_named_as_the_recommendation_that_it_is() -> None:
+    row = result("codeine", "2670", evidence={"kind": "recommendation"})
+    assert named(row) == "Recommendation for codeine (2670)"
 
 
 def test_what_no_model_reads_has_no_name() -> None:
