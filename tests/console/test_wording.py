@@ -13,7 +13,8 @@ def result(meaning: str = "m", code: str = "c", **more: Any) -> dict[str, Any]:
     return {
         "finding": {"code": code, "system": "s", "meaning": meaning}, "site": None, "value": None,
         "unit": None, "evidence": {}, "probability": None, "threshold": None, "positive": None,
-        "qualifier": None, "abstained": False, "reason": None, "partial": False, "status": "preliminary", **more,
+        "qualifier": None, "abstained": False, "reason": None, "partial": False, "status": "preliminary",
+        **more,
     }  # fmt: skip
 
 
