@@ -54,6 +54,8 @@ def conclude(store: Store, conclusions: Sequence[Conclusion]) -> list[bool]:
 
 def _conclude(writer: Writer, won: Sequence[Conclusion]) -> None:
     """Writes these, whose leases hold and whose rows are locked: few statements, however many jobs."""
+    inputs = list(dict.fromkeys(i.evidence_id for c in won for i in c.job.inputs))
+    _one_after_the_other(writer, inputs)
     states = [JobState.ABSTAINED if c.diagnosis.abstained else JobState.DONE for c in won]
     writer.connection.execute(
         statements.CONCLUDE,
@@ -72,7 +74,7 @@ def _conclude(writer: Writer, won: Sequence[Conclusion]) -> None:
         reason = (c.diagnosis.reason or "").partition(":")[0]
         detail = {"reason": reason} if reason else {"findings": len(c.diagnosis.findings)}
         writer.audit(f"job:{c.job.id}", f"job:{state}", device=c.device, **detail)
-    settle_files(writer, dict.fromkeys(i.evidence_id for c in won for i in c.job.inputs))
+    _settle(writer, inputs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +190,21 @@ def _columns(finding: Finding) -> dict[str, object]:
 def settle_files(writer: Writer, evidence_ids: Iterable[str]) -> None:
     """Files of these inputs that are read and owe nothing more are done."""
     ids = list(evidence_ids)
+    _one_after_the_other(writer, ids)
+    _settle(writer, ids)
+
+
+def _one_after_the_other(writer: Writer, evidence_ids: Sequence[str]) -> None:
+    """Waits for whoever else is about to conclude readings of the same cases, then sees what he wrote.
+
+    Two that conclude at once would each take the other's reading for open: a file would never be done,
+    and neither of two readings supersede the other. SQLite has one writer anyway.
+    """
+    if writer.connection.dialect.name == "postgresql" and evidence_ids:
+        writer.connection.execute(statements.CASES, {"inputs": evidence_ids}).all()
+
+
+def _settle(writer: Writer, ids: Sequence[str]) -> None:
     for start in range(0, len(ids), 500):
         these = {"inputs": ids[start : start + 500], "at": writer.now}
         done = writer.connection.execute(statements.SETTLE, these)

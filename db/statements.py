@@ -21,7 +21,19 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from db.records import FileState, JobState
-from db.tables import Artifact, Evidence, File, Job, JobInput, Manifest, Result, Series, SeriesRevision, Study
+from db.tables import (
+    Artifact,
+    Case,
+    Evidence,
+    File,
+    Job,
+    JobInput,
+    Manifest,
+    Result,
+    Series,
+    SeriesRevision,
+    Study,
+)
 
 _evidence: Table = Evidence.__table__  # type: ignore[assignment]  # SQLAlchemy types it as any FromClause
 _files: Table = File.__table__  # type: ignore[assignment]
@@ -175,6 +187,13 @@ REVISIONS: Select[Any, Any, Any, Any, Any] = (
 RESULTS: Insert = insert(Result.__table__)  # type: ignore[arg-type]
 #: rows of artifacts
 ARTIFACTS: Insert = insert(Artifact.__table__)  # type: ignore[arg-type]
+#: the cases of `inputs`, locked in the order that every writer keeps to; rows may still come that refer to them
+CASES: Select[Any] = (
+    select(Case.id)
+    .where(Case.id.in_(select(Evidence.case_id).where(Evidence.id.in_(bindparam("inputs", expanding=True)))))
+    .order_by(Case.id)
+    .with_for_update(key_share=True)
+)
 #: the files of `inputs` are done, `at` a time, once nothing is owed of them; tells their ids
 SETTLE: Any = (
     update(File)
