@@ -187,7 +187,7 @@ REVISIONS: Select[Any, Any, Any, Any, Any] = (
 RESULTS: Insert = insert(Result.__table__)  # type: ignore[arg-type]
 #: rows of artifacts
 ARTIFACTS: Insert = insert(Artifact.__table__)  # type: ignore[arg-type]
-#: the cases of `inputs`, locked in the order that every writer keeps to; rows may still come that refer to them
+#: the cases of `inputs`, locked in the order every writer keeps to; rows may still come that refer to them
 CASES: Select[Any] = (
     select(Case.id)
     .where(Case.id.in_(select(Evidence.case_id).where(Evidence.id.in_(bindparam("inputs", expanding=True)))))
