@@ -133,8 +133,24 @@ def train(
     }
     plots(out, part.answers, said, own, more)
     package.again(
-        out, registry.card(own.name), version=VERSION, figures=card_figures(lines[0], len(said), own)
-    )
+        out, registry.card(own.name), version=VERSION, figures=card_figures(lines[0], len(said), own),
+        notes=notes(more, own),
+    )  # fmt: skip
+
+
+def notes(more: dict[str, Any], own: Recipe) -> str:
+    """The card's notes: every learner on the same folds with its intervals, the blend, the gate's grounds."""
+    weights = ", ".join(f"{name} {weight:.2f}" for name, weight in more["blend"].items())
+    figure = "accuracy" if own.classifies else "rmse"
+    by = [f"{r['from']:.2f}-{r['to']:.2f} {figure} {r[figure]:.3f} (n {r['n']})" for r in more["likeness"]]
+    return "\n".join(
+        (
+            f"Compared out of fold ({more['folds']}; {more['n']} molecules), 95 % intervals:", "",
+            package.comparison(more["comparison"]), "",
+            f"Served: the blend of the first three, weights and offset {weights}.", "",
+            f"Out of fold by likeness to the likest training molecule: {'; '.join(by)}.", "",
+        )
+    )  # fmt: skip
 
 
 def _told(blend: Blend) -> dict[str, float]:

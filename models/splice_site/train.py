@@ -116,7 +116,10 @@ def train(
     own = {"metric": "accuracy", **lines[0]["accuracy"], "n": len(labels), "published": PUBLISHED}
     own["dataset"] = f"the training windows, {FOLDS}-fold cross-validation, equal windows in one fold"
     points = card_points(figures["operating_points"])
-    package.again(out, registry.card("splice-site"), version=VERSION, figures=[own], operating_points=points)
+    notes = f"Compared out of fold, {FOLDS} folds, equal windows in one fold; 95 % intervals:\n\n"
+    notes += package.comparison(figures["comparison"]) + "\n"
+    card = registry.card("splice-site")
+    package.again(out, card, version=VERSION, figures=[own], operating_points=points, notes=notes)
 
 
 def card_points(found: dict[str, float]) -> list[dict[str, Any]]:

@@ -138,6 +138,28 @@ def again(
     return written
 
 
+def comparison(lines: Sequence[Mapping[str, Any]]) -> str:
+    """A card's table of the learners that were compared: a line each, figures with their 95 % intervals.
+
+    lines: "model" and figures, which are numbers, lists of them, or intervals of `models.evaluation`; the
+    columns are those that every line has.
+    """
+    names = [name for name in lines[0] if name != "model" and all(name in line for line in lines)]
+    rows = [["", *names], *([str(line["model"]), *(_cell(line[n]) for n in names)] for line in lines)]
+    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    told = ["  ".join(cell.ljust(w) for cell, w in zip(row, wide, strict=True)).rstrip() for row in rows]
+    return "\n".join(told)
+
+
+def _cell(figure: Any) -> str:
+    """A figure as a table shows it."""
+    if isinstance(figure, Mapping):
+        return f"{figure['value']:.3f} ({figure['low']:.3f}-{figure['high']:.3f})"
+    if isinstance(figure, list):
+        return ", ".join(map(str, figure))
+    return f"{figure:.3f}"
+
+
 def answered(card: ModelCard) -> None:
     """Writes example/expected.json: what the card's weights answer to the family's example."""
     family = importlib.import_module(f"models.{(card.family or card.name).replace('-', '_')}")

@@ -81,9 +81,10 @@ def train(
     (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
     names = [tumour.short for tumour in sets.TUMOURS]
     plots.report(out, labels, centroids.probabilities(cuts[0][0], degree), classes=names)
-    package.again(
-        out, registry.card("tumour-expression"), version=VERSION, figures=[measured(cuts[0][0], labels)]
-    )
+    notes = f"Compared out of fold, {FOLDS} folds cut in {SEEDS} ways, right of {len(labels)}:\n\n"
+    notes += package.comparison(lines) + "\n"
+    own, card = [measured(cuts[0][0], labels)], registry.card("tumour-expression")
+    package.again(out, card, version=VERSION, figures=own, notes=notes)
 
 
 def measured(scores: Floats, labels: Labels) -> dict[str, Any]:

@@ -246,6 +246,7 @@ def test_a_training_ends_as_a_folder_that_serves(tmp_path: Path, monkeypatch: py
     fitting.train(HERE, tmp_path / "set.csv", out, minutes=0)
     written = card.read(out)
     assert written.weights_sha256 != registry.card("solubility").weights_sha256
+    assert "(5, by structure; 60 molecules)" in written.notes  # this training's, not the release's
     (found,) = registry.family("solubility").load(written, "cpu").examine([Molecules(smiles=("CCCCCO",))])
     assert found.findings[0].value == pytest.approx(1.0 - 0.6 * 6, abs=1)
 

@@ -359,3 +359,15 @@ def test_whatever_is_written_as_toml_reads_back(table: dict[str, Any]) -> None:
 def test_numpy_s_numbers_are_written_as_numbers() -> None:
     told = package.toml({"a": np.float64(0.25), "b": np.int64(3), "c": np.bool_(True)})
     assert tomllib.loads(told) == {"a": 0.25, "b": 3, "c": True}
+
+
+def test_a_comparison_is_a_table_of_what_every_line_tells() -> None:
+    lines = [
+        {"model": "forest", "auc": {"value": 0.91, "low": 0.9, "high": 0.92}, "right": [62, 63], "f1": 0.8},
+        {"model": "RNN", "auc": {"value": 0.8, "low": 0.78, "high": 0.8249}, "right": [60, 61]},
+    ]
+    assert package.comparison(lines).splitlines() == [
+        "        auc                  right",
+        "forest  0.910 (0.900-0.920)  62, 63",
+        "RNN     0.800 (0.780-0.825)  60, 61",
+    ]
