@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -26,6 +27,7 @@ from db.errors import Misconfigured, Unavailable
 from db.settings import Settings
 from db.store import migrate, open_store
 
+MEMORY = Path("/dev/shm")  # noqa: S108 - the folder in it is made anew, and is the owner's alone
 READY_SECONDS = 90  #: without anything new to wait for; models may take longer to open, one by one
 STOP_SECONDS = 30
 Say = Callable[[str], None]
@@ -44,6 +46,7 @@ class Up:
         self._valkey: Child | None = None
         self._lock: IO[str] | None = None
         self._liveness: Liveness | None = None
+        self._metrics: Path | None = None
 
     @property
     def url(self) -> str:
@@ -61,12 +64,10 @@ class Up:
         self._liveness = Liveness(self.settings, store)
         if self.settings.redis_url is None:
             self._start_valkey()
-        metrics = self.settings.folder("metrics")
-        shutil.rmtree(metrics)
-        metrics.mkdir(mode=0o700)
+        self._metrics = shared_metrics(self.settings)
         env = {
             **os.environ, "WETREAD_HOME": str(self.settings.home), "WETREAD_HTTP_PORT": str(self.port),
-            "PROMETHEUS_MULTIPROC_DIR": str(metrics), "PYTHONUNBUFFERED": "1",
+            "PROMETHEUS_MULTIPROC_DIR": str(self._metrics), "PYTHONUNBUFFERED": "1",
         }  # fmt: skip
         services = ["web", "ingest", *(f"worker-{n + 1}" for n in range(self._workers))]
         for name in services:
@@ -164,6 +165,8 @@ class Up:
             self._valkey.signal(signal.SIGTERM)
             if not self._valkey.wait(10):
                 self._valkey.signal(signal.SIGKILL)
+        if self._metrics is not None:
+            shutil.rmtree(self._metrics, ignore_errors=True)
         if self._lock is not None:
             self._lock.close()
 
@@ -175,6 +178,24 @@ class Up:
 
         signal.signal(signal.SIGTERM, ask)
         signal.signal(signal.SIGINT, ask)
+
+
+def shared_metrics(settings: Settings, memory: Path = MEMORY) -> Path:
+    """An empty folder in which the services share their counters.
+
+    In memory, where there is such a file system: these files are mapped, and whoever writes to one on a full
+    disk is ended by SIGBUS. Named by the home, so that a supervisor that was killed leaves no more than one.
+    """
+    named = hashlib.sha256(os.fsencode(settings.home)).hexdigest()[:16]
+    for folder in (memory / f"wetread-{os.getuid()}-{named}", settings.folder("metrics")):
+        try:
+            if folder.is_dir():
+                shutil.rmtree(folder)
+            folder.mkdir(mode=0o700)
+        except OSError:  # no such file system, or somebody else's folder
+            continue
+        return folder
+    raise Misconfigured(f"{folder}: cannot be made anew; give it to the user that runs wetread")
 
 
 def news(missing: str) -> str:

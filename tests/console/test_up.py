@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 
-from console.up import Up, news, reached_at
+from console.up import Up, news, reached_at, shared_metrics
 from db.errors import Misconfigured
 from db.settings import Settings
 
@@ -49,3 +50,22 @@ def test_a_free_port_is_taken_as_it_is(settings: Settings) -> None:
 def test_what_to_wait_for_is_news_once_however_long_it_lasts() -> None:
     assert news("canary: none answered for 91 s") == news("canary: none answered for 92 s")
     assert news("worker: warming 7/20") != news("worker: warming 8/20")
+
+
+def test_counters_are_shared_in_memory_where_a_full_disk_ends_nobody(
+    settings: Settings, tmp_path: Path
+) -> None:
+    folder = shared_metrics(settings, tmp_path)
+    assert (folder.parent, folder.stat().st_mode & 0o077) == (tmp_path, 0)
+    (folder / "counter_1.db").write_bytes(b"old")
+    assert list(shared_metrics(settings, tmp_path).iterdir()) == []
+
+
+def test_without_such_memory_or_in_another_s_folder_the_home_serves(
+    settings: Settings, tmp_path: Path
+) -> None:
+    assert shared_metrics(settings, tmp_path / "none") == settings.folder("metrics")
+    taken = shared_metrics(settings, tmp_path)
+    taken.rmdir()
+    taken.symlink_to(tmp_path / "elsewhere")  # rmtree follows no link
+    assert shared_metrics(settings, tmp_path) == settings.folder("metrics")
