@@ -10,7 +10,7 @@ from sqlalchemy import Row, select
 
 from db.records import Kind
 from db.store import Writer
-from db.tables import Evidence
+from db.tables import Case, Evidence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +24,15 @@ class Partner:
 
 
 def recorded(writer: Writer, digest: str) -> Partner | None:
-    """The input of these bytes."""
+    """The input of these bytes, once no other writer is about to record a partner of it.
+
+    Two that recorded both partners at once would each not see the other's, and nobody owed their reading.
+    """
     row = writer.connection.execute(_chosen().where(Evidence.digest == digest)).one_or_none()
-    return None if row is None else _partner(row)
+    if row is None:
+        return None
+    writer.connection.execute(select(Case.id).where(Case.id == row.case_id).with_for_update(key_share=True))
+    return _partner(row)
 
 
 def others(writer: Writer, one: Partner, kind: Kind) -> list[Partner]:

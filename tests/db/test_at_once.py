@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import text
 
-from db import claims, conclusions, jobs, ledger
+from db import claims, conclusions, jobs, joins, ledger
 from db.jobs import Claimed, Conclusion, Owed
 from db.ledger import Sighting
 from db.records import Code, Diagnosis, Evidence, Finding, Kind
@@ -75,3 +75,25 @@ def test_of_a_table_read_alone_and_with_variants_at_once_one_reading_stands(stor
     conclude_at_once(store, alone, joined)
     assert value(store, f"SELECT status FROM results WHERE job_id = '{alone.id}'") == "superseded"
     assert value(store, f"SELECT status FROM results WHERE job_id = '{joined.id}'") == "preliminary"
+
+
+def test_of_two_partners_recorded_at_once_the_second_writer_sees_the_first(store: Store) -> None:
+    accept(store, 1, Kind.NOTE)  # the case is there
+    met: list[int] = []
+
+    def record(number: int, kind: Kind, partner: Kind) -> None:
+        with store.write() as writer:
+            name, digest = f"{number}.txt", f"{number:064d}"
+            file_id = ledger.see(writer, [Sighting(name=name, suffix=".txt", bytes=1)])[name]
+            ledger.accept(writer, file_id, Evidence(kind=kind, case_key="A"), digest=digest, size=1, owed=[])
+            mine = joins.recorded(writer, digest)
+            assert mine is not None
+            met.append(len(joins.others(writer, mine, partner)))
+            if number == 2:
+                second.start()
+                time.sleep(0.5)
+
+    second = threading.Thread(target=record, args=(3, Kind.VARIANTS, Kind.TABLE))
+    record(2, Kind.TABLE, Kind.VARIANTS)
+    second.join(30)
+    assert met == [0, 1]
