@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -51,39 +52,42 @@ def optimise(
 
     Raises Misconfigured for a model that has no choice of back-ends.
     """
-    model: Any = registry.load(name, device)
-    if not hasattr(model, "use"):
+    reference: Any = registry.load(name, device)
+    if not hasattr(reference, "use"):
         raise Misconfigured(f"{name} computes in one way only: there is nothing to choose")
     alike: Alike | None = getattr(registry.family(name), "alike", None)
-    expected, base = _timed(model, payloads)
-    found = [_measured(model, REFERENCE, base, base, compared(expected, expected, alike), len(payloads))]
-    for backend in backends.names(device)[1:]:
+    model: Any = registry.load(name, device)
+    expected = _answers(reference, payloads)
+    found = []
+    for backend in backends.names(device):
         say(f"{name}: {backend}")
         try:
             model.use(backend)
-            given, seconds = _timed(model, payloads)
+            answers = compared(expected, _answers(model, payloads), alike)
+            base, seconds = _seconds((reference, model), payloads[:BATCH])
         except Exception as error:  # noqa: BLE001 - whatever a back-end raises, the others are tried
-            found.append(_failed(model, backend, base, type(error).__name__))
+            found.append(_failed(model, backend, type(error).__name__))
             continue
-        finally:
-            model.use(REFERENCE)
-        found.append(
-            _measured(model, backend, base, seconds, compared(expected, given, alike), len(payloads))
-        )
+        base = seconds if backend == REFERENCE else base
+        found.append(_measured(model, backend, base, seconds, answers, len(payloads)))
     return found
 
 
-def _timed(model: Any, payloads: Sequence[Payload]) -> tuple[list[Diagnosis], float]:
-    """The answers, and the median seconds an input."""
-    batches = [payloads[n : n + BATCH] for n in range(0, len(payloads), BATCH)]
-    model.examine(batches[0])
-    answers = [d for batch in batches for d in model.examine(batch)]
-    rounds = []
+def _answers(model: Any, payloads: Sequence[Payload]) -> list[Diagnosis]:
+    batches = (payloads[n : n + BATCH] for n in range(0, len(payloads), BATCH))
+    return [diagnosis for batch in batches for diagnosis in model.examine(batch)]
+
+
+def _seconds(models: Sequence[Any], batch: Sequence[Payload]) -> list[float]:
+    """Each model's median seconds an input, all in turn, so that what else runs here slows them alike."""
+    rounds: list[list[float]] = []
     for _ in range(ROUNDS):
-        start = time.perf_counter()
-        model.examine(batches[0])
-        rounds.append((time.perf_counter() - start) / len(batches[0]))
-    return answers, median(rounds)
+        marks = [time.perf_counter()]
+        for model in models:
+            model.examine(batch)
+            marks.append(time.perf_counter())
+        rounds.append([(end - start) / len(batch) for start, end in pairwise(marks)])
+    return [median(column) for column in zip(*rounds, strict=True)]
 
 
 def compared(
@@ -143,7 +147,7 @@ def refusal(found: Compared, *, exact: bool) -> str:
     return ""
 
 
-def _failed(model: Any, backend: str, base: float, kind: str) -> Measured:
+def _failed(model: Any, backend: str, kind: str) -> Measured:
     nothing = Compared(decisions=0, findings=0.0, parts=0.0, probability=0.0, value=0.0)
-    found = _measured(model, backend, base, base, nothing, 0)
+    found = _measured(model, backend, 1.0, 1.0, nothing, 0)
     return replace(found, admitted=False, speedup=0.0, reason=f"it could not be built: {kind}")

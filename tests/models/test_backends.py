@@ -137,17 +137,17 @@ def test_beats_count_where_both_see_one_class() -> None:
 @pytest.mark.parametrize("name", ["chest-xray", "ecg-beat", "hippocampus-mr"])
 def test_a_worker_takes_the_fastest_admitted_and_names_it(name: str, tmp_path: Path) -> None:
     card = registry.card(name)
-    backends.record(tmp_path, [entry(name, "torch-fp32", 1.0), entry(name, "torch-bf16", 0.5)])
+    backends.record(tmp_path, [entry(name, "torch-fp32", 1.0), entry(name, "torch-bf16", 1.5)])
     for folder, expected in ((None, "torch-fp32"), (tmp_path, "torch-bf16")):
         runtime = Runtime("cpu", folder=folder)
         runtime.load([card])
         assert backend_of(runtime.models[name]) == expected
 
 
-def entry(name: str, backend: str, seconds: float) -> Measured:
+def entry(name: str, backend: str, speedup: float) -> Measured:
     return Measured(
         model=name, weights_sha256=registry.card(name).weights_sha256, machine=backends.machine(),
-        device="cpu", backend=backend, seconds=seconds, speedup=1.0, inputs=1, decisions=1, agreement=1.0,
+        device="cpu", backend=backend, seconds=1.0, speedup=speedup, inputs=1, decisions=1, agreement=1.0,
         worst=0.0, admitted=True, reason="", at="2026-01-01",
     )  # fmt: skip
 
@@ -172,7 +172,7 @@ def test_a_model_with_one_way_to_compute_says_so() -> None:
 
 def test_the_fastest_admitted_of_this_machine_is_used(tmp_path: Path, measured: list[Measured]) -> None:
     card = registry.card("chest-xray")
-    quick = replace(measured[1], backend="torch-bf16", seconds=1e-9, admitted=True)
+    quick = replace(measured[1], backend="torch-bf16", speedup=1e9, admitted=True)
     backends.record(tmp_path, [measured[0], quick])
     assert backends.fastest(tmp_path, card, "cpu") == "torch-bf16"
     backends.record(tmp_path, [measured[0], replace(quick, admitted=False)])
@@ -185,7 +185,7 @@ def test_the_fastest_admitted_of_this_machine_is_used(tmp_path: Path, measured: 
 def test_what_another_machine_or_weights_measured_counts_for_nothing(
     tmp_path: Path, measured: list[Measured], other: dict[str, str]
 ) -> None:
-    backends.record(tmp_path, [replace(measured[1], seconds=1e-9, admitted=True, **other)])  # type: ignore[arg-type]
+    backends.record(tmp_path, [replace(measured[1], speedup=1e9, admitted=True, **other)])  # type: ignore[arg-type]
     assert backends.fastest(tmp_path, registry.card("chest-xray"), "cpu") == REFERENCE
 
 
