@@ -143,5 +143,5 @@ def support(
     own = pairs[0].astype(np.intp)
     fitted: Any = SVC(kernel="precomputed", C=penalty) if classify else SVR(kernel="precomputed", C=penalty)
     fitted.fit(gram[np.ix_(own, own)], pairs[1], sample_weight=copies)
-    coefficients = np.bincount(own[fitted.support_], fitted.dual_coef_[0], minlength=len(gram))
-    return coefficients, float(fitted.intercept_[0])
+    found = np.bincount(own[fitted.support_], fitted.dual_coef_[0], minlength=len(gram))
+    return np.asarray(found, np.float64), float(fitted.intercept_[0])
