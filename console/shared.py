@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,8 +27,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard
 
 
 def say(line: str) -> None:
-    """A line for people, on standard error: standard output belongs to the answer."""
-    print(line, file=sys.stderr, flush=True)
+    """A line for people, on standard error: standard output belongs to the answer.
+
+    One that cannot be written (a full disk, a closed pipe) is lost; it must not stop a supervisor.
+    """
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def answer(text: str) -> None:

@@ -11,8 +11,10 @@ import sys
 import threading
 import traceback
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 import structlog
 
@@ -28,7 +30,7 @@ def configure(service: str, level: str = "INFO") -> None:
             structlog.processors.JSONRenderer(sort_keys=True),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(_Lenient(sys.stderr)),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.clear_contextvars()
@@ -70,6 +72,24 @@ def trace(error: BaseException) -> str:
         if "site-packages" not in f.filename
     ]
     return " < ".join(places[:8])
+
+
+class _Lenient:
+    """Standard error, which may be a file on a full disk: a line that is lost must not end its service."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes what it can."""
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Sends it on, or tries again at the next line."""
+        with suppress(OSError):
+            self._stream.flush()
 
 
 class _Quiet(logging.Handler):

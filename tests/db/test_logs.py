@@ -72,3 +72,11 @@ def test_an_exception_is_told_by_kind_and_place() -> None:
 
 def test_an_exception_that_was_never_raised_is_told_by_kind() -> None:
     assert place(ValueError("Canary^Clara")) == "ValueError"
+
+
+def test_a_full_disk_under_the_log_ends_no_service() -> None:
+    code = f"{SETUP}\nlog.info('lost')\nlogging.getLogger('x').error('lost')\nprint('alive')"
+    words = [sys.executable, "-uc", code]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=full, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "alive\n")
