@@ -1,4 +1,4 @@
-"""Messages that no sender of ours wrote: refused one by one, where Celery would end over them."""
+"""What Celery would end over: messages that no sender of ours wrote, and a queue whose disk is full."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from celery.exceptions import InvalidTaskError
 from celery.worker.strategy import default
 from kombu.exceptions import ContentDisallowed
 from kombu.transport import redis
+from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import ConnectionError as NotConnected
+from redis.exceptions import ResponseError
 
 from db import metrics
 from db.logs import get, place
@@ -42,8 +46,39 @@ def strategy(task: Any, app: Celery, consumer: Any, **options: Any) -> Handler:
     return careful
 
 
+class Waiting:
+    """A client to which a server whose disk is full is one that is away: Celery connects again and waits.
+
+    It would end over the answer (MISCONF: every write is refused, and taking a message is one).
+    """
+
+    def parse_response(self, *arguments: Any, **options: Any) -> Any:
+        """The server's answer. Raises redis' ConnectionError where the server cannot write."""
+        try:
+            return super().parse_response(*arguments, **options)  # type: ignore[misc]
+        except ResponseError as error:
+            if str(error).startswith("MISCONF"):
+                raise NotConnected("the server cannot write; is its disk full?") from None
+            raise
+
+
+class WaitingPipeline(Waiting, Pipeline):
+    """Several commands at once, likewise."""
+
+
+class Client(Waiting, Redis):
+    """One command at a time, likewise."""
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> WaitingPipeline:
+        """Several commands at once."""
+        return WaitingPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+
 class Channel(redis.Channel):
     """A channel that drops what is no message at all: no JSON, or without an envelope."""
+
+    def _get_client(self) -> type[Client]:
+        return Client
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
