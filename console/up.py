@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -28,6 +29,7 @@ from db.settings import Settings
 from db.store import migrate, open_store
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - the folder in it is made anew, and is the owner's alone
+HOME = "home"  #: in the folder of the counters: whose they are
 READY_SECONDS = 90  #: without anything new to wait for; models may take longer to open, one by one
 STOP_SECONDS = 30
 Say = Callable[[str], None]
@@ -184,14 +186,20 @@ def shared_metrics(settings: Settings, memory: Path = MEMORY) -> Path:
     """An empty folder in which the services share their counters.
 
     In memory, where there is such a file system: these files are mapped, and whoever writes to one on a full
-    disk is ended by SIGBUS. Named by the home, so that a supervisor that was killed leaves no more than one.
+    disk is ended by SIGBUS. Named by the home, so that a supervisor that was killed leaves no more than one,
+    which goes when its home has gone.
     """
+    for left in memory.glob(f"wetread-{os.getuid()}-*"):
+        with suppress(OSError):
+            if not Path(os.fsdecode((left / HOME).read_bytes())).is_dir():
+                shutil.rmtree(left)
     named = hashlib.sha256(os.fsencode(settings.home)).hexdigest()[:16]
     for folder in (memory / f"wetread-{os.getuid()}-{named}", settings.folder("metrics")):
         try:
             if folder.is_dir():
                 shutil.rmtree(folder)
             folder.mkdir(mode=0o700)
+            (folder / HOME).write_bytes(os.fsencode(settings.home))
         except OSError:  # no such file system, or somebody else's folder
             continue
         return folder

@@ -58,7 +58,14 @@ def test_counters_are_shared_in_memory_where_a_full_disk_ends_nobody(
     folder = shared_metrics(settings, tmp_path)
     assert (folder.parent, folder.stat().st_mode & 0o077) == (tmp_path, 0)
     (folder / "counter_1.db").write_bytes(b"old")
-    assert list(shared_metrics(settings, tmp_path).iterdir()) == []
+    assert [p.name for p in shared_metrics(settings, tmp_path).iterdir()] == ["home"]
+
+
+def test_counters_of_a_home_that_has_gone_go_too(settings: Settings, tmp_path: Path) -> None:
+    gone = settings.model_copy(update={"home": tmp_path / "gone"})
+    left, kept = shared_metrics(gone, tmp_path), shared_metrics(settings, tmp_path)
+    shared_metrics(settings.model_copy(update={"home": tmp_path}), tmp_path)
+    assert (left.exists(), kept.exists()) == (False, True)
 
 
 def test_without_such_memory_or_in_another_s_folder_the_home_serves(
@@ -66,6 +73,6 @@ def test_without_such_memory_or_in_another_s_folder_the_home_serves(
 ) -> None:
     assert shared_metrics(settings, tmp_path / "none") == settings.folder("metrics")
     taken = shared_metrics(settings, tmp_path)
-    taken.rmdir()
+    taken.rename(tmp_path / "elsewhere")
     taken.symlink_to(tmp_path / "elsewhere")  # rmtree follows no link
     assert shared_metrics(settings, tmp_path) == settings.folder("metrics")
