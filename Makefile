@@ -87,7 +87,7 @@ train: setup  ## Train every family anew from DATA into build/training (long)
 		$(BIN)/wetread models train $${one%%=*} --data $(DATA)/$${one#*=}; done
 
 report: setup  ## All families on one page
-	$(BIN)/python -m models.training.report --data $(DATA) --out docs/model-report.html
+	$(BIN)/python -m models.training.report --data $(DATA) --only "$(ONLY)" --out docs/model-report.html
 
 bench: setup-dev  ## Measure against the machine's limits and, where installed, Orthanc and dcmtk (15 minutes)
 	PYTHONPATH=tests:. $(BIN)/python -m benchmarks.run --page docs/benchmarks.md $(ARGS)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
+import re
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ h2{border-top:1px solid #8886;padding-top:1.5rem}h4{margin:.6rem 0 0}
 td{vertical-align:top}details pre{overflow-x:auto;white-space:pre-wrap;font-size:.9rem}body{max-width:80rem}
 </style>"""
 Progress = Callable[[str], None]
+Told = tuple[Mapping[str, Any], list[str]]  #: a family's answers and their plots; both may be empty
 
 
 def targets() -> dict[str, dict[str, Any]]:
@@ -121,8 +123,8 @@ def summary(
     return f'<div class="all">{drawing.table(head, rows)}</div>'
 
 
-def section(card: ModelCard, aim: Mapping[str, Any], plots: list[str]) -> list[str]:
-    """What the page says of one family. plots: of its answers, as `curves.drawn` gives them."""
+def section(card: ModelCard, aim: Mapping[str, Any], told: Told) -> list[str]:
+    """What the page says of one family."""
     before = [None, *(f.dataset for f in card.figures)]
     rows = [
         [
@@ -143,7 +145,7 @@ def section(card: ModelCard, aim: Mapping[str, Any], plots: list[str]) -> list[s
         drawing.table(["figure", "value (95 % interval)", "n", "measured on", "target", "published"], rows),
         "</div>",
     ]
-    parts += plots
+    parts += _marked(card, told)
     silent = ", ".join(card.abstains) or "never"
     learnt = "; ".join(f"{d.name} ({d.licence}; {d.use})" for d in card.data)
     return [
@@ -159,9 +161,26 @@ def _folded(title: str, text: str) -> str:
     return f"<details><summary>{escape(title)}</summary><pre>{escape(text.strip())}</pre></details>"
 
 
+def _marked(card: ModelCard, told: Told) -> list[str]:
+    """The plots between two comments that say whose they are, so that a later page may keep them."""
+    if not told[1]:
+        return []
+    mark = f"plots of {card.name} {card.weights_sha256[:12]} {coverage(card, told[0])}"
+    return [f"<!-- {mark} -->", *told[1], "<!-- end of plots -->"]
+
+
+def earlier(page: str) -> dict[tuple[str, str], Told]:
+    """The plots of a page that was written before: (family, start of its weights' SHA-256) -> them."""
+    found = re.findall(r"<!-- plots of (\S+) (\S+) (\S+) -->\n(.*?)\n<!-- end of plots -->", page, re.DOTALL)
+    return {
+        (name, weights): ({"answered": [float(share[:-1]) / 100]} if share.endswith("%") else {}, [plots])
+        for name, weights, share, plots in found
+    }
+
+
 def answered(
     card: ModelCard, aim: Mapping[str, Any], data: Path | None, folds: int | None, say: Progress
-) -> tuple[Mapping[str, Any], list[str]]:
+) -> Told:
     """(the family's answers to the data folder, their plots); empty where it offers none, or has no data."""
     if data is None or "data" not in aim or not (data / aim["data"]).exists():
         return {}, []
@@ -186,13 +205,30 @@ def answered(
     return found, plots
 
 
-def page(data: Path | None, say: Progress = lambda _: None, *, folds: int | None = None) -> bytes:
+def page(
+    data: Path | None,
+    say: Progress = lambda _: None,
+    *,
+    folds: int | None = None,
+    only: Collection[str] = (),
+    before: str = "",
+) -> bytes:
     """The report as one UTF-8 HTML file. data: a folder laid out as targets.toml says; None: cards alone.
 
-    folds: for all families, where not those of targets.toml.
+    folds: for all families, where not those of targets.toml. only: the families that are asked, all where
+    none is named; the others keep the plots of the page `before` that are of the same weights.
     """
-    cards, aims = registry.cards(), targets()
-    told = {card.name: answered(card, aims.get(card.name, {}), data, folds, say) for card in cards}
+    cards, aims, kept = registry.cards(), targets(), earlier(before)
+    told: dict[str, Told] = {}
+    for card in cards:
+        if only and card.name not in only:
+            told[card.name] = kept.get((card.name, card.weights_sha256[:12]), ({}, []))
+            say(
+                f"{card.name}: "
+                + ("plots kept" if told[card.name][1] else "no plots of these weights to keep")
+            )
+        else:
+            told[card.name] = answered(card, aims.get(card.name, {}), data, folds, say)
     answers = {name: found for name, (found, _) in told.items()}
     links = " · ".join(f'<a href="#{escape(c.name)}">{escape(c.name)}</a>' for c in cards)
     said = "Figures are those of the cards; the plots are answers to the data folder's rows." if data else (
@@ -200,7 +236,7 @@ def page(data: Path | None, say: Progress = lambda _: None, *, folds: int | None
     )  # fmt: skip
     parts = [STYLE, drawing.paragraph(said), f"<p>{links}</p>", summary(cards, aims, answers)]
     for card in cards:
-        parts += section(card, aims.get(card.name, {}), told[card.name][1])
+        parts += section(card, aims.get(card.name, {}), told[card.name])
     return drawing.page("wetread: how well its models answer", *parts, note=NOTE)
 
 
@@ -209,15 +245,20 @@ def _tell(line: str) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Writes the page: `python -m models.training.report [--data DIR] [--folds K] --out FILE`."""
+    """Writes the page; see --help."""
     asked = argparse.ArgumentParser(prog="models.training.report", description=__doc__)
     asked.add_argument("--data", type=Path, help="data folder; without it the figures of the cards alone")
     asked.add_argument("--folds", type=int, help="in which every family's rows are answered")
     asked.add_argument("--out", type=Path, default=Path("docs/model-report.html"))
+    asked.add_argument(
+        "--only", default="", help="families to ask, by commas; of the others FILE's plots stay"
+    )
     told = asked.parse_args(arguments)
     if told.data is not None and not told.data.is_dir():
         asked.error(f"--data: {told.data} is no folder")
-    content = page(told.data, _tell, folds=told.folds)
+    only = [name for name in told.only.split(",") if name]
+    before = told.out.read_text("utf-8") if only and told.out.is_file() else ""
+    content = page(told.data, _tell, folds=told.folds, only=only, before=before)
     told.out.parent.mkdir(parents=True, exist_ok=True)
     told.out.write_bytes(content)
 

@@ -52,6 +52,28 @@ def test_the_page_tells_of_every_family_and_fetches_nothing(tmp_path: Path) -> N
     assert not re.search(r"<script|<link|src=\"(?!data:)", page)
 
 
+def test_a_page_keeps_the_plots_of_the_same_weights_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = registry.cards()[:2]
+    drawn = {first.name: "<p>first</p>", second.name: "<p>second</p>"}
+    monkeypatch.setattr(
+        report,
+        "answered",
+        lambda card, *_: (
+            ({"answered": [True, False]}, [drawn[card.name]]) if card.name in drawn else ({}, [])
+        ),
+    )
+    before = report.page(Path()).decode()
+    drawn[second.name] = "<p>new</p>"
+    stale = before.replace(
+        f"plots of {first.name} {first.weights_sha256[:12]}", f"plots of {first.name} 0123"
+    )
+    for page, kept in ((before, True), (stale, False)):
+        after = report.page(Path(), only=[second.name], before=page).decode()
+        assert ("<p>first</p>" in after) == kept
+        assert ("<p>new</p>" in after, "<p>second</p>" in after) == (True, False)
+        assert report.earlier(after)[second.name, second.weights_sha256[:12]][0] == {"answered": [0.5]}
+
+
 def test_a_data_folder_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as ended:
         report.main(["--data", str(tmp_path / "none"), "--out", str(tmp_path / "r.html")])
