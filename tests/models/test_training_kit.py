@@ -362,7 +362,7 @@ def test_numpy_s_numbers_are_written_as_numbers() -> None:
 
 
 def test_a_comparison_is_a_table_of_what_every_line_tells() -> None:
-    lines = [
+    lines: list[dict[str, Any]] = [
         {"model": "forest", "auc": {"value": 0.91, "low": 0.9, "high": 0.92}, "right": [62, 63], "f1": 0.8},
         {"model": "RNN", "auc": {"value": 0.8, "low": 0.78, "high": 0.8249}, "right": [60, 61]},
     ]
