@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from console.shared import Home, Json, answer, answer_json, opened, say, table
-from console.wording import measured, named, outcome
+from console.wording import measured, named, outcome, read_by
 
 
 def results(
@@ -46,7 +46,7 @@ def results_table(found: list[dict[str, Any]]) -> None:
     """Findings as a table for people."""
     rows = [
         [
-            r["result_id"], r["case_id"], f"{r['model']} {r['model_version']}", named(r),
+            r["result_id"], r["case_id"], read_by(r), named(r),
             None if r["probability"] is None else f"{r['probability']:.3f}", measured(r), outcome(r),
         ]
         for r in found

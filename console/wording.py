@@ -22,6 +22,11 @@ def named(result: Result) -> str:
     return f"{meaning}{where} ({code['code']})"
 
 
+def read_by(result: Result) -> str:
+    """The model and its version, or that none reads such an input."""
+    return "no model" if result["model"] == "none" else f"{result['model']} {result['model_version']}"
+
+
 def measured(result: Result) -> str:
     """A result's value with its unit; nothing where it only says the probability again."""
     from models.features import WRITTEN, rounded

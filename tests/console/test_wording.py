@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from console.wording import measured, named, outcome
+from console.wording import measured, named, outcome, read_by
 
 
 def result(meaning: str = "m", code: str = "c", **more: Any) -> dict[str, Any]:
@@ -58,5 +58,7 @@ def test_a_drug_s_finding_is_named_as_the_recommendation_that_it_is() -> None:
     assert named(row) == "Recommendation for codeine (2670)"
 
 
-def test_what_no_model_reads_has_no_name() -> None:
-    assert named({**result(), "finding": None}) == "-"
+def test_what_no_model_reads_has_neither_name_nor_version() -> None:
+    row = {**result(model="none", model_version="1"), "finding": None}
+    assert (named(row), read_by(row)) == ("-", "no model")
+    assert read_by(result(model="chest-xray", model_version="1.0.0")) == "chest-xray 1.0.0"
