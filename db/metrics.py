@@ -33,7 +33,6 @@ SECONDS = (
     1800,
     3600,
 )
-STAGES = ("settle", "claim", "unpack", "read", "archive", "record", "wait", "decode", "forward", "commit")
 
 stage_seconds = Histogram(
     "wetread_stage_seconds", "Seconds a stage took.", ["stage", "model"], buckets=SECONDS

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from db.errors import Misconfigured
 from db.records import Diagnosis, Finding
@@ -25,6 +25,19 @@ class Model(Protocol):
 
     def examine(self, payloads: Sequence[Payload]) -> list[Diagnosis]:
         """One diagnosis a payload, in order; a payload it was not made for abstains alone."""
+        ...
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """A model whose inputs can be prepared while it computes others."""
+
+    def prepare(self, payload: Payload) -> object:
+        """What the model makes of one payload without its network; what it refuses is refused later."""
+        ...
+
+    def examine_prepared(self, prepared: Sequence[Any]) -> list[Diagnosis]:
+        """As `examine`, of what `prepare` made."""
         ...
 
 

@@ -21,8 +21,7 @@ from db.records import Diagnosis, JobState
 from db.settings import Settings
 from db.store import Store
 from ingest import reading as shielded
-from models.payloads import Payload
-from models.registry import Model
+from models.registry import Model, Preparing
 from worker.blame import free_memory, is_memory, is_world
 from worker.overlap import ahead, behind
 from worker.runtime import Runtime, backend_of
@@ -41,7 +40,7 @@ class Reading:
     """A claimed job on its way: its payload, then its diagnosis, and the seconds each stage took."""
 
     job: Claimed
-    payload: Payload | None = None
+    payload: object = None  #: a Payload, or what the model prepared of it
     diagnosis: Diagnosis | None = None
     device: str = "none"
     backend: str | None = None
@@ -213,20 +212,24 @@ class Diagnoser:
         return [r for job in claimed if (r := self._decode(model, job)) is not None]
 
     def _decode(self, model: Model, job: Claimed) -> Reading | None:
-        """The job's payload; an input whose pixels cannot be decoded is concluded as an abstention."""
-        reading = Reading(job)
+        """The job's payload, prepared; an input whose pixels cannot be decoded becomes an abstention."""
+        reading, stage = Reading(job), "decode"
         try:
             with _timed(reading, "fetch"):
                 inputs = [(source, self.archive.get(source.digest)) for source in job.inputs]
             with _timed(reading, "decode"):
-                reading.payload = shielded.payload(inputs, model.card.needs)
+                payload = reading.payload = shielded.payload(inputs, model.card.needs)
+            if isinstance(model, Preparing):
+                stage = "prepare"
+                with _timed(reading, stage):
+                    reading.payload = model.prepare(payload)
         except Rejected as why:
             reading.diagnosis = Diagnosis.abstain(why.code, why.sentence)
         except Unavailable as error:
             self._give_back(job, f"Unavailable: {error}")
             return None
         except Exception as error:  # noqa: BLE001 - one bad input fails alone
-            self._failed(job, "decode", error)
+            self._failed(job, stage, error)
             return None
         return reading
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from db import metrics
 from db.errors import Misconfigured
@@ -17,8 +18,7 @@ from db.logs import get, place
 from db.records import Diagnosis, Finding
 from models import backends, registry
 from models.card import ModelCard
-from models.payloads import Payload
-from models.registry import Model
+from models.registry import Model, Preparing
 from worker.blame import free_memory
 
 log = get("worker")
@@ -174,12 +174,13 @@ class Runtime:
         self.models[name] = self.models.pop(name)  # the most lately used goes last
         return model
 
-    def examine(self, model: Model, payloads: Sequence[Payload]) -> list[Diagnosis]:
-        """One diagnosis a payload.
+    def examine(self, model: Model, payloads: Sequence[Any]) -> list[Diagnosis]:
+        """One diagnosis a payload, or of what the model prepared of it.
 
         Raises ValueError when the model answers with another number of them, or with numbers that are none.
         """
-        diagnoses = model.examine(payloads)
+        examine = model.examine_prepared if isinstance(model, Preparing) else model.examine
+        diagnoses = examine(payloads)
         if len(diagnoses) != len(payloads):
             raise ValueError(f"{model.card.name}: {len(diagnoses)} answers to {len(payloads)} inputs")
         for finding in (f for diagnosis in diagnoses for f in diagnosis.findings):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from db.errors import Abstained
-from models.chest_xray.network import GATE, ResidualNetwork, average_logits, unpack
+from models.backends import build
+from models.chest_xray.network import GATE, ResidualNetwork, Strangeness, average_logits, unpack
 from models.payloads import Image
 
 MODALITIES = ("CR", "DX", "RG")
@@ -107,6 +108,8 @@ class Gate:
     def __init__(self, tensors: Mapping[str, Tensor], device: str) -> None:
         network = {n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")}
         self.members: list[ResidualNetwork] = unpack(network, GATE, device)
+        self.network = Strangeness(self.members).eval()
+        self._compute: Callable[[Tensor], Tensor] = self.network
         self.shape = ShapeModel(
             mean=tensors["shape.mean"].double().to(device),
             components=tensors["shape.components"].double().to(device),
@@ -118,7 +121,12 @@ class Gate:
 
     def strangeness(self, squares: Tensor) -> Tensor:
         """Logit of being something other than a frontal, upright, whole film. (n,)."""
-        return margins(self.members, squares)
+        return self._compute(small(squares, GATE.side))[:, 0]
+
+    def use(self, backend: str) -> None:
+        """Computes the network's logit by another back-end; the shape stays in double precision."""
+        example = torch.zeros(2, 1, GATE.side, GATE.side, device=self.shape.mean.device)
+        self._compute = build(backend, self.network, example)
 
     def refuse(self, squares: Tensor) -> list[Abstained | None]:
         """For each prepared film (n, 1, side, side), why it is refused, or None."""

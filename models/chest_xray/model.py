@@ -50,34 +50,36 @@ class ChestXray:
         self.gate = Gate(load_file(card.folder / "gate.safetensors"), device)
 
     def use(self, backend: str) -> None:
-        """Computes the members' logits by another back-end; the gate stays the reference's."""
+        """Computes the networks' logits, the gate's too, by another back-end."""
         example = torch.zeros(2, 1, FILM.side, FILM.side, device=self.device)
         self._compute = build(backend, self.network, example)
+        self.gate.use(backend)
         self.backend = backend
 
     def examine(self, payloads: Sequence[Payload]) -> list[Diagnosis]:
         """One diagnosis a payload, in order. Raises FloatingPointError when an answer is not finite."""
-        diagnoses: list[Diagnosis | None] = [None] * len(payloads)
-        ready: list[tuple[int, Prepared]] = []
-        for index, payload in enumerate(payloads):
-            try:
-                ready.append((index, self._accept(payload)))
-            except Abstained as refusal:
-                diagnoses[index] = Diagnosis.abstain(refusal.code, refusal.sentence)
-        for start in range(0, len(ready), BATCH):
-            part = ready[start : start + BATCH]
-            for (index, _), diagnosis in zip(part, self._read([film for _, film in part]), strict=True):
-                diagnoses[index] = diagnosis
-        return [d for d in diagnoses if d is not None]
+        return self.examine_prepared([self.prepare(payload) for payload in payloads])
 
-    @staticmethod
-    def _accept(payload: Payload) -> Prepared:
-        """The film prepared; raises Abstained by header and by too little content."""
-        if not isinstance(payload, Image):
-            raise Abstained("wrong-modality", "an image was expected")
-        refuse_header(payload)
-        refuse_pixels(payload)
-        return prepare(payload.pixels, FILM.side)
+    def prepare(self, payload: Payload) -> Prepared | Abstained:
+        """The film as the networks take it, or why it is refused, by header or for too little content."""
+        try:
+            if not isinstance(payload, Image):
+                raise Abstained("wrong-modality", "an image was expected")
+            refuse_header(payload)
+            refuse_pixels(payload)
+            return prepare(payload.pixels, FILM.side)
+        except Abstained as refusal:
+            return refusal
+
+    def examine_prepared(self, prepared: Sequence[Prepared | Abstained]) -> list[Diagnosis]:
+        """As `examine`, of what `prepare` made."""
+        films = [p for p in prepared if isinstance(p, Prepared)]
+        parts = (films[start : start + BATCH] for start in range(0, len(films), BATCH))
+        answers = (diagnosis for part in parts for diagnosis in self._read(part))
+        return [
+            next(answers) if isinstance(p, Prepared) else Diagnosis.abstain(p.code, p.sentence)
+            for p in prepared
+        ]
 
     def _read(self, films: list[Prepared]) -> list[Diagnosis]:
         squares = pinned(torch.from_numpy(np.stack([f.pixels for f in films]))[:, None], self.device)

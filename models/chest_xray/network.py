@@ -163,6 +163,22 @@ class Together(nn.Module):
         return torch.cat([logits, cells.flatten(1)], 1)
 
 
+class Strangeness(nn.Module):
+    """The gate's members on a picture and its mirror as one network: how strange the picture is."""
+
+    def __init__(self, members: list[ResidualNetwork]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(fused(member) for member in members)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images in 0..1, (batch, 1, side, side), to the second class's logit over the first's (batch, 1)."""
+        both = torch.cat([standardise(view) for view in views(x, (1.0,))])
+        logits = torch.stack([member(both) for member in self.members]).mean(0)
+        margin = logits[:, 1:2] - logits[:, 0:1]
+        upright, mirrored = margin.chunk(2)
+        return (upright + mirrored) / 2
+
+
 def _explained(member: ResidualNetwork, upright: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:
     """A member's mean logits over both views, and its map of the first (batch, rows, columns)."""
     features = member.body(upright)

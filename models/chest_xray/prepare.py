@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -41,6 +43,19 @@ def _lit(profile: Pixels) -> tuple[int, int]:
     return int(places[0]), int(places[-1]) + 1
 
 
+def _percentile(ordered: NDArray[Any], share: float, axis: int = 0) -> Any:
+    """numpy.percentile (linear), to the last bit, of finite values that are sorted along the axis.
+
+    numpy parts the values in place of sorting them, which takes five times as long on a film.
+    """
+    place = (ordered.shape[axis] - 1) * (share / 100)
+    below = math.floor(place)
+    weight = np.float64(place - below) if ordered.ndim == 1 else place - below
+    low = ordered.take(below, axis=axis)
+    high = ordered.take(min(below + 1, ordered.shape[axis] - 1), axis=axis)
+    return high - (high - low) * (1 - weight) if weight >= 0.5 else low + (high - low) * weight
+
+
 def inside(pixels: Pixels) -> tuple[int, int, int, int]:
     """The film without black borders (collimation, padding) as (top, bottom, left, right).
 
@@ -49,19 +64,27 @@ def inside(pixels: Pixels) -> tuple[int, int, int, int]:
     rows, columns = pixels.shape
     step = max(1, min(rows, columns) // 256)
     thin = pixels[::step, ::step]
-    low, high = np.percentile(thin, (0.5, 99.5))
+    ordered = np.sort(thin, axis=None)
+    low, high = _percentile(ordered, 0.5), _percentile(ordered, 99.5)
     scaled = (thin - low) / max(float(high - low), 1e-6)
-    top, bottom = (step * edge for edge in _lit(np.percentile(scaled, 90, axis=1).astype(np.float32)))
-    left, right = (step * edge for edge in _lit(np.percentile(scaled, 90, axis=0).astype(np.float32)))
+    top, bottom = (step * edge for edge in _lit(_bright(scaled, 1)))
+    left, right = (step * edge for edge in _lit(_bright(scaled, 0)))
     bottom, right = min(bottom, rows), min(right, columns)
     if bottom - top < rows / 2 or right - left < columns / 2:
         return 0, rows, 0, columns
     return top, bottom, left, right
 
 
+def _bright(scaled: NDArray[Any], axis: int) -> Pixels:
+    """The 90th percentile of each row (axis 1) or column (0)."""
+    found: Pixels = _percentile(np.sort(scaled, axis=axis), 90, axis).astype(np.float32)
+    return found
+
+
 def stretch(pixels: Pixels, low: float = 0.5, high: float = 99.5) -> Pixels:
     """Grey values scaled so that the two percentiles become 0 and 1, and clipped there."""
-    bottom, top = np.percentile(pixels, (low, high))
+    ordered = np.sort(pixels, axis=None)
+    bottom, top = _percentile(ordered, low), _percentile(ordered, high)
     scaled = (pixels - bottom) / max(float(top - bottom), 1e-6)
     found: Pixels = np.clip(scaled, 0, 1).astype(np.float32)
     return found

@@ -24,7 +24,7 @@ from worker.runtime import set_threads
 MODEL = "chest-xray"
 BATCH = 8  #: of the worker's setting, and of the bare loop
 BARE = "bare loop"
-STAGES = ("decode", "forward", "commit")
+STAGES = ("fetch", "decode", "prepare", "forward", "commit")
 
 
 def run(options: Options) -> list[Figure]:

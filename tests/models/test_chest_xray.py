@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import models.chest_xray as family
 from db.records import Diagnosis
@@ -212,7 +214,7 @@ def test_number_that_is_not_finite_is_an_error_never_normal(film: Image) -> None
 
 def test_gate_that_is_not_finite_is_an_error(film: Image) -> None:
     broken: Any = family.load(CARD, "cpu")
-    broken.gate.members[0].head.bias.data.fill_(float("inf"))
+    broken.gate.network.members[0].head.bias.data.fill_(float("inf"))
     with pytest.raises(FloatingPointError):
         broken.examine([film])
 
@@ -281,3 +283,33 @@ def test_a_network_of_random_weights_shows_another_map(film: Image) -> None:
     square = torch.from_numpy(prepare(film.pixels, FILM.side).pixels)[None, None]
     maps = [model.heat(square)[0] for model in (true, random)]
     assert np.abs(maps[0] - maps[1]).mean() > 0.1  # of maps whose highest place is 1
+
+
+@given(st.integers(3, 90), st.integers(3, 90), st.integers(0, 9), st.sampled_from([0.5, 90, 99.5]))
+def test_percentiles_are_numpys_to_the_last_bit(rows: int, columns: int, seed: int, share: float) -> None:
+    from models.chest_xray.prepare import _percentile
+
+    values = np.random.default_rng(seed).random((rows, columns)).astype(np.float32)
+    assert _percentile(np.sort(values, axis=None), share) == np.percentile(values, (share,))[0]
+    for axis in (0, 1):
+        found = _percentile(np.sort(values, axis=axis), share, axis)
+        np.testing.assert_array_equal(found, np.percentile(values, share, axis=axis), strict=True)
+
+
+def test_films_prepared_ahead_are_answered_as_films_are(model: Any, film: Image) -> None:
+    other = with_pixels(film, np.zeros_like(film.pixels))
+    films = [other, film]
+    assert model.examine_prepared([model.prepare(f) for f in films]) == model.examine(films)
+
+
+def test_the_gate_as_one_network_is_the_mean_of_its_members_and_views(model: Any, film: Image) -> None:
+    import torch
+
+    from models.chest_xray.gate import margins
+    from models.chest_xray.prepare import prepare
+
+    square = torch.from_numpy(prepare(film.pixels, 160).pixels)[None, None].repeat(3, 1, 1, 1)
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            model.gate.strangeness(square), margins(model.gate.members, square), rtol=1e-4, atol=1e-4
+        )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import event, select, text
 
 from db import claims, jobs, ledger, reports
 from db.archive import Archive
@@ -18,6 +19,7 @@ from db.ledger import Sighting
 from db.records import Code, Diagnosis, Evidence, Finding, Kind
 from db.settings import Settings
 from db.store import Store
+from db.tables import Job
 from models import registry
 from models.card import ModelCard, Needs, Weights
 from models.payloads import Note, Payload
@@ -57,6 +59,18 @@ class Length:
         code = Code(value="L", system="s", meaning=meaning)
         finding = Finding(code=code, positive=value > 5, value=value, unit="1", evidence=evidence)
         return Diagnosis(findings=(finding,), artifacts={"picture": payload.text.encode()})
+
+
+class Shouting(Length):
+    """As Length, of what it prepared: the note in capitals."""
+
+    def prepare(self, payload: Payload) -> Note:
+        assert isinstance(payload, Note)
+        return replace(payload, text=payload.text.upper())
+
+    def examine_prepared(self, prepared: Sequence[Note]) -> list[Diagnosis]:
+        assert all(note.text.isupper() for note in prepared)
+        return self.examine(prepared)
 
 
 class Bench:
@@ -165,6 +179,17 @@ def test_of_a_slow_model_one_batch_is_claimed(bench: Bench) -> None:
     bench.diagnoser._pace["length"] = 3.0
     hints = [bench.owe(f"note {n}".encode()) for n in range(bench.diagnoser.settings.batch_size + 1)]
     assert bench.diagnoser.diagnose(hints[0]) == len(hints) - 1
+
+
+def test_a_model_that_prepares_is_given_what_it_prepared_and_the_stage_is_timed(bench: Bench) -> None:
+    bench.runtime.models["length"] = Shouting()
+    job = bench.owe(b"cough")
+    assert bench.diagnoser.diagnose(job) == 1
+    assert bench.results()[0]["value"] == 5
+    with bench.store.read() as connection:
+        seconds = connection.scalar(select(Job.seconds).where(Job.id == job))
+    assert seconds is not None
+    assert list(seconds) == ["fetch", "decode", "prepare", "forward"]
 
 
 def test_waiting_neighbours_are_read_in_one_forward(bench: Bench) -> None:
