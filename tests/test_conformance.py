@@ -108,6 +108,7 @@ def test_an_example_s_findings_are_coded_and_json_able(family: str) -> None:
         assert finding.code.system.startswith("http")
         assert finding.code.meaning
         assert json.loads(json.dumps(dict(finding.evidence))) == dict(finding.evidence)
+        assert finding.evidence["kind"]
 
 
 @reading
@@ -148,7 +149,10 @@ def test_each_reason_to_abstain_is_on_the_card_and_in_the_manual(family: str) ->
 @families
 def test_evaluate_and_train_are_called_as_agreed(family: str) -> None:
     wanted = {
-        "evaluate": {"data": "POSITIONAL_OR_KEYWORD", "folds": "KEYWORD_ONLY", "device": "KEYWORD_ONLY"},
+        "evaluate": {
+            "data": "POSITIONAL_OR_KEYWORD", "folds": "KEYWORD_ONLY", "device": "KEYWORD_ONLY",
+            "name": "KEYWORD_ONLY",
+        },
         "train": {
             "data": "POSITIONAL_OR_KEYWORD", "out": "POSITIONAL_OR_KEYWORD", "seed": "KEYWORD_ONLY",
             "minutes": "KEYWORD_ONLY", "progress": "KEYWORD_ONLY",

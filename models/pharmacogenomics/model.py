@@ -108,7 +108,8 @@ class Pharmacogenomics:
             reason = (
                 f"gene-not-called: {' and '.join(unsettled)}, on which {drug.name} depends, is not called"
             )
-            return Finding(**common, positive=False, abstained=True, reason=reason, evidence={"genes": genes})
+            seen = {"kind": "recommendation", "drug": drug.name, "genes": genes}
+            return Finding(**common, positive=False, abstained=True, reason=reason, evidence=seen)
         return Finding(
             **common,
             positive=text not in usual(drug),
