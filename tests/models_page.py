@@ -93,9 +93,10 @@ def figures(card: ModelCard) -> str:
         ]
         head = "| metric | value (95 % interval) | published, for comparison |\n|---|---|---|"
         parts.append(f"{dataset[0].upper()}{dataset[1:]}; n = {n:,}:\n\n" + "\n".join((head, *rows)))
-    goals = _goals(_targets().get(card.name, {}))
-    if goals:
-        asked = [f"`{name}` {sign} {goal:g}" for name, (sign, goal) in goals.items()]
+    target = _targets().get(card.name, {})
+    asked = [f"`{name}` {sign} {goal:g}" for name, (sign, goal) in _goals(target).items()]
+    asked += [f"`{name}` {low:g} to {high:g}" for name, (low, high) in target.get("between", {}).items()]
+    if asked:
         parts.append(f"Asked of data it never saw: {', '.join(asked)}. {expected(card)}".strip())
     return "\n\n".join(parts)
 
