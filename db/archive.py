@@ -50,13 +50,17 @@ class Archive:
     def __contains__(self, digest: str) -> bool:
         return self.path(digest).is_file()
 
+    def begin(self) -> Batch:
+        """Payloads to be put together; whoever begins them settles them, and abandons them in any case."""
+        return Batch(self, self._keys)
+
     @contextmanager
     def batch(self) -> Iterator[Batch]:
         """Payloads put together, durable once the block ends; of a block that fails none is stored.
 
         Raises Unavailable.
         """
-        batch = Batch(self, self._keys)
+        batch = self.begin()
         try:
             yield batch
             batch.settle()

@@ -219,8 +219,8 @@ def accept(
         )  # fmt: skip
         return FileState.DONE
     jobs.owe(writer, case_id, evidence_id, digest, owed)
-    if not owed and unread:
-        conclusions.unread(writer, case_id, evidence_id, evidence.series_uid or digest, unread)
+    if not owed and unread and writer.first("unread", series_or_digest := evidence.series_uid or digest):
+        conclusions.unread(writer, case_id, evidence_id, series_or_digest, unread)
     state = FileState.READY if owed or awaits_series else FileState.DONE
     conclude(writer, file_id, state, digest=digest, evidence_id=evidence_id)
     return state
@@ -275,7 +275,8 @@ def _record(writer: Writer, evidence: Evidence, digest: str, size: int) -> tuple
     else:
         case_id = writer.keys.pseudonym("c", "", digest)
     row: dict[str, object] = {"id": case_id, "patient": patient, "created_at": writer.now}
-    insert_new(writer.connection, Case, [row])
+    if writer.first("case", case_id):
+        insert_new(writer.connection, Case, [row])
     evidence_id = new_id()
     content = _content(writer.keys, evidence, patient)
     writer.connection.execute(
@@ -309,6 +310,8 @@ def _identify(writer: Writer, identity: Identity | None) -> str | None:
     parts = ("number", identity.issuer, identity.number) if identity.number else (
         "name", identity.name, identity.birth_date)  # fmt: skip
     patient = writer.keys.pseudonym("p", *parts)
+    if not writer.first("identity", patient):
+        return patient
     seal = writer.keys.seal
     row: dict[str, object] = {
         "patient": patient,

@@ -87,10 +87,11 @@ def _arrive(
     more: dict[str, object], rules: dict[str, object],
 ) -> None:  # fmt: skip
     key = "series_uid" if table is Series else "study_uid"
-    held = {"case": case_id, "uid": uids[key]}
-    before = writer.connection.execute(statements.standing(table), held).one_or_none()
-    if before is not None and before.state != Whole.WAITING:
-        writer.audit(f"{key[:-4]}:{before.id}", f"{key[:-4]}:late", was=before.state)
+    if writer.first(key, case_id, uids[key]):  # what came in this transaction made it wait already
+        held = {"case": case_id, "uid": uids[key]}
+        before = writer.connection.execute(statements.standing(table), held).one_or_none()
+        if before is not None and before.state != Whole.WAITING:
+            writer.audit(f"{key[:-4]}:{before.id}", f"{key[:-4]}:late", was=before.state)
     clock = {"last_at": writer.now, "reason": ARRIVED, "forced_at": None, "declared_at": None}
     row = {"id": new_id(), "case_id": case_id, **uids, **more, **rules, **clock, "instances": 1,
            "state": Whole.WAITING, "created_at": writer.now}  # fmt: skip

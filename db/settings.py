@@ -55,7 +55,9 @@ class Settings(BaseSettings):
         gt=0,
         description="seconds between full scans of the inbox; events are only hints and may be lost",
     )
-    tick_seconds: float = Field(0.2, gt=0, description="seconds between looks at files that are settling")
+    tick_seconds: float = Field(
+        0.2, gt=0, description="seconds between looks at the inbox while nothing calls for one"
+    )
     truncated_after_seconds: float = Field(
         60.0, gt=0, description="seconds without growth after which an incomplete file is quarantined"
     )

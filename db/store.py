@@ -37,6 +37,13 @@ class Writer:
         self.now = now
         self.keys = key
         self.entries: list[audit.Entry] = []
+        self._done: set[tuple[str, ...]] = set()
+
+    def first(self, *what: str) -> bool:
+        """Is it the first time in this transaction that this is asked? Else what it stands for is done."""
+        known = what in self._done
+        self._done.add(what)
+        return not known
 
     def audit(self, subject: str, action: str, **detail: object) -> None:
         """Notes a step; `action` is `subject:verb`. Identifiers, codes and numbers only, never people."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path, PurePosixPath
 
-from db import ledger, series
-from db.logs import get
+from db import ledger, metrics, series
+from db.errors import Misconfigured, Unavailable
+from db.logs import get, place
 from db.records import FileState
 from db.store import Store
 from ingest import contents, media
-from ingest.watch import Inbox, Settled
+from ingest.watch import Inbox, Settled, bases
 
 log = get("ingest")
 
@@ -23,6 +24,7 @@ class Fate(Enum):
     NONE = "an input like any other"
     LATER = "not yet"
     TAKEN = "taken away and counted"
+    STUCK = "not now: the inbox does not let us"
 
 
 class Beside:
@@ -32,16 +34,30 @@ class Beside:
         self._inbox = inbox
         self._store = store
 
-    def handle(self, item: Settled, file_id: str, *, busy: bool) -> Fate:
+    def handle(self, item: Settled, file_id: str, held: Iterable[str] = ()) -> Fate:
         """Takes a mark once all it speaks of is taken, and a manifest at once.
 
-        busy: files are claimed and not yet recorded, perhaps the mark's own.
+        held: the names of files that are claimed and not yet recorded. One that we stumble over is judged as
+        an input, lest it be met again at every turn. Raises Unavailable, Misconfigured.
         """
+        try:
+            return self._handle(item, file_id, held)
+        except (Unavailable, Misconfigured):
+            raise
+        except OSError as error:
+            log.error("cannot_take_mark", file=file_id, error=place(error))
+            return Fate.STUCK
+        except Exception as error:  # noqa: BLE001 - our bug with one file must not stop the others
+            metrics.errors.labels("ingest", type(error).__name__).inc()
+            log.error("beside_failed", file=file_id, error=place(error))
+            return Fate.NONE
+
+    def _handle(self, item: Settled, file_id: str, held: Iterable[str]) -> Fate:
         if not item.regular:
             return Fate.NONE
         base = self._inbox.marks.get(item.name)
         if base is not None:
-            if busy or self._inbox.has_covered(base):
+            if self._inbox.has_covered(base) or any(base in bases(name) for name in held):
                 return Fate.LATER
             self._done(file_id, base)
         elif not self._manifest(item, file_id):

@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from db import ledger, manifests, series
 from db.errors import Unavailable
 from db.keys import Keys
-from db.ledger import Sighting
 from db.records import FileState
 from db.settings import Settings
 from db.store import Writer
 from db.tables import File
-from ingest import bundle, identify, media, unpack
+from ingest import apart, identify, media, unpack
+from ingest.apart import Contents
+from ingest.claimed import Claimed
 from ingest.media import Manifest
 from ingest.unpack import Entry, Limits
 from ingest.watch import is_dropping
-
-
-@dataclass(frozen=True, kw_only=True)
-class Contents:
-    """What an archive held, unpacked in the work area and not yet recorded."""
-
-    files: tuple[Sighting, ...]  #: to be read; each lies at work/<file_id>
-    dropped: tuple[Sighting, ...]  #: an operating system's droppings, left packed
-    sidecars: dict[str, str] = field(default_factory=dict)  #: a note's file id -> its sidecar's
-    companions: dict[str, tuple[str, ...]] = field(default_factory=dict)  #: a header's id -> its signals'
-    what: str = "files"  #: `rows` of a table
-    manifests: dict[str, tuple[str, Manifest]] = field(default_factory=dict)  #: file id -> (folder, manifest)
 
 
 def limits(settings: Settings, work: Path) -> Limits:
@@ -69,61 +57,12 @@ def opened(file_id: str, name: str, work: Path, keys: Keys, bounds: Limits) -> C
     told = _manifests(kept, file_id, {e.index: target(e) for e in kept}, ids)
     stem = PurePosixPath(name).with_suffix("")
     seen: set[str] = set()
-    sightings = {e.index: _sighting(file_id, stem, e, ids[e.index], seen) for e in found}
+    sightings = {e.index: apart.sighting(file_id, stem, e, ids[e.index], seen) for e in found}
     return Contents(
         files=tuple(sightings[e.index] for e in kept),
         dropped=tuple(sightings[e.index] for e in found if is_dropping(e.name)),
         sidecars={ids[note_]: ids[json] for note_, json in beside.items()}, manifests=told,
-        companions=_records(by_name, ids, work),
-    )  # fmt: skip
-
-
-def taken_apart(file_id: str, name: str, work: Path, keys: Keys, rows: list[bytes]) -> Contents:
-    """A table's rows as files of their own beside it. Doing it again gives the same ids.
-
-    Raises Unavailable when the disk fails.
-    """
-    stem, seen = PurePosixPath(name).with_suffix(""), set[str]()
-    sightings = []
-    for n, row in enumerate(rows):
-        row_id = keys.pseudonym("z", file_id, f"row {n}").removeprefix("z-")
-        try:
-            (work / row_id).write_bytes(row)
-        except OSError as error:
-            raise Unavailable(f"taking a table apart: {error.strerror}; is the disk full?") from None
-        entry = Entry(index=n, name=f"row-{n + 1:06}.json", size=len(row))
-        sightings.append(_sighting(file_id, stem, entry, row_id, seen))
-    return Contents(files=tuple(sightings), dropped=(), what="rows")
-
-
-def _records(by_name: dict[str, Entry], ids: dict[int, str], work: Path) -> dict[str, tuple[str, ...]]:
-    """Each unpacked WFDB header with its signal files, which are laid beside it."""
-    found = {}
-    for name, entry in by_name.items():
-        if PurePosixPath(name).suffix.lower() != bundle.HEADER:
-            continue
-        header = ids[entry.index]
-        folder = PurePosixPath(name).parent
-        signals = [by_name.get((folder / s).as_posix()) for s in bundle.signals(work / header)]
-        there = [s for s in signals if s is not None]
-        if not there or len(there) < len(signals):
-            continue
-        for n, signal in enumerate(there):
-            (work / ids[signal.index]).rename(work / f"{header}{bundle.SIGNAL}{n}")
-        found[header] = tuple(ids[s.index] for s in there)
-    return found
-
-
-def _sighting(parent: str, stem: PurePosixPath, entry: Entry, file_id: str, seen: set[str]) -> Sighting:
-    """A name that an archive holds twice is two files."""
-    suffix = PurePosixPath(entry.name).suffix.lower()
-    key = f"{parent}!/{entry.name}"
-    if key in seen:
-        key = f"{parent}!{entry.index}/{entry.name}"
-    seen.add(key)
-    return Sighting(
-        name=(stem / entry.name).as_posix(), suffix=suffix if identify.is_known(suffix) else "",
-        bytes=entry.size, file_id=file_id, parent_id=parent, key=key,
+        companions=apart.records(by_name, ids, work),
     )  # fmt: skip
 
 
@@ -148,6 +87,23 @@ def _manifests(
         if told is not None:
             found[ids[entry.index]] = (f"{parent}!/{folder}".rstrip("/"), told)
     return found
+
+
+def claims(container: Claimed, found: Contents) -> list[Claimed]:
+    """A recorded container's files, which lie in the work area already, as claimed; its manifests go."""
+    work = container.work.parent
+    aside = {*found.sidecars.values(), *found.manifests}
+    aside.update(part for parts in found.companions.values() for part in parts)
+    for file_id in found.manifests:
+        (work / file_id).unlink(missing_ok=True)
+    return [
+        Claimed(
+            id=s.file_id, name=s.name, work=work / s.file_id, parent_id=container.id,
+            sidecar_id=found.sidecars.get(s.file_id), companions=found.companions.get(s.file_id, ()),
+        )
+        for s in found.files
+        if s.file_id not in aside
+    ]  # fmt: skip
 
 
 def record(writer: Writer, contents: Contents) -> None:

@@ -24,7 +24,8 @@ def value(ds: Dataset, keyword: str) -> Any:
     A wrong VR or an impossible value must not cost the whole object; whoever needs it finds it absent.
     """
     try:
-        found = ds.get(keyword)
+        tag = tag_for_keyword(keyword)
+        found = ds[tag].value if tag is not None and tag in ds else None
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - pydicom raises anything on a malformed value, and quotes it

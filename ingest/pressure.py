@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from sqlalchemy import Connection
 
 from db import jobs
@@ -18,6 +20,7 @@ class Pressure:
         self._settings = settings
         self._disk = False
         self._queue = False
+        self.room = math.inf  #: jobs that the queue took beyond those waiting, when last looked
 
     def look(self, free_bytes: int, connection: Connection) -> str | None:
         """Why nothing may be claimed now, `disk` or `queue`; None when there is room."""
@@ -26,5 +29,6 @@ class Pressure:
         limit = self._settings.queue_limit
         if limit:
             full = max(1, round(limit * QUEUE_RESUMES)) if self._queue else limit
-            self._queue = jobs.waiting(connection, full) >= full
+            self.room = full - jobs.waiting(connection, full)
+            self._queue = self.room <= 0
         return "disk" if self._disk else "queue" if self._queue else None

@@ -9,7 +9,6 @@ import importlib
 import resource
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ SERIES_SECONDS = 60.0  #: for a series; a thousand slices take some ten
 MEMORY = 512 * 2**20  #: bytes beyond the child's own, for what a file says of itself
 PIXEL_MEMORY = 4 * frames.DECODED_LIMIT  #: the same for its pixels: a frame and the copies it is worked on in
 
+TOGETHER = 16  #: files that are asked about at once
 KEPT = 4096  #: answers to questions that will be asked
 
 _child = Shelter("ingest.reading", SECONDS)
@@ -55,10 +55,7 @@ def missing(path: Path, suffix: str) -> str | None:
             if state in _foreseen:
                 return None
             answer = _ask({"do": "missing", "path": str(path), "suffix": suffix})[0]
-            if "evidence" in answer:
-                while len(_foreseen) >= KEPT:
-                    del _foreseen[next(iter(_foreseen))]
-                _foreseen[state] = answer["evidence"]
+            _keep(state, answer)
     except (Rejected, Broken, OSError):
         return None
     found: str | None = answer["gap"]
@@ -81,11 +78,33 @@ def foresee(paths: Iterable[Path]) -> threading.Thread | None:
 
 
 def _look_ahead(paths: Sequence[Path]) -> None:
-    for path in paths:
+    for start in range(0, len(paths), TOGETHER):
         try:
-            missing(path, path.suffix.lower())
+            _look_at(paths[start : start + TOGETHER])
+        except (Rejected, Broken, OSError):  # each of them is asked about alone when its turn comes
+            continue
         except Unavailable:  # whoever needs the answer will hear of it
             return
+
+
+def _look_at(paths: Sequence[Path]) -> None:
+    """Asks about several files at once, so that the child need not wait for us between them."""
+    with _looking:
+        states = {path: _state(path) for path in paths if path.exists()}
+        wanted = [path for path, state in states.items() if state not in _foreseen]
+        if not wanted:
+            return
+        question = {"do": "several", "files": [[str(path), path.suffix.lower()] for path in wanted]}
+        for path, answer in zip(wanted, _ask(question)[0]["answers"], strict=True):
+            _keep(states[path], answer)
+
+
+def _keep(state: State, answer: dict[str, Any]) -> None:
+    """Keeps the evidence that came with an answer."""
+    if "evidence" in answer:
+        while len(_foreseen) >= KEPT:
+            del _foreseen[next(iter(_foreseen))]
+        _foreseen[state] = answer["evidence"]
 
 
 def _state(path: Path) -> State:
@@ -215,10 +234,21 @@ def _missing(question: dict[str, Any], _: bytes) -> Answer:
     path = Path(question["path"])
     try:
         if question["suffix"] != unpack.SUFFIX and identify.name_of(path, question["suffix"]) == "dicom":
-            return {"gap": None, "evidence": asdict(identify.by_name("dicom").read(path))}, b""
+            return {"gap": None, "evidence": _plain(identify.by_name("dicom").read(path))}, b""
     except Rejected:  # it may lack something, or be refused when its turn comes
         pass
     return {"gap": identify.missing(path, question["suffix"])}, b""
+
+
+def _several(question: dict[str, Any], _: bytes) -> Answer:
+    """The same of several files; nothing of one that cannot be looked at."""
+    answers = []
+    for path, suffix in question["files"]:
+        try:
+            answers.append(_missing({"path": path, "suffix": suffix}, b"")[0])
+        except Exception:  # noqa: BLE001 - it is asked about alone when its turn comes
+            answers.append({})
+    return {"answers": answers}, b""
 
 
 def _read(question: dict[str, Any], data: bytes) -> Answer:
@@ -233,7 +263,11 @@ def _read(question: dict[str, Any], data: bytes) -> Answer:
         evidence = None
     if lacking is not None or evidence is None:
         raise Rejected("truncated", lacking or "", "Send the whole file again.")
-    return {"evidence": asdict(evidence)}, b""
+    return {"evidence": _plain(evidence)}, b""
+
+
+def _plain(evidence: Evidence) -> dict[str, Any]:
+    return {**vars(evidence), "identity": evidence.identity and vars(evidence.identity)}
 
 
 def _rows(question: dict[str, Any], _: bytes) -> Answer:
@@ -251,7 +285,14 @@ def _volume(question: dict[str, Any], data: bytes) -> Answer:
     return carriage.packed(assemble(_cut(data, question["sizes"])))
 
 
-_DO = {"missing": _missing, "read": _read, "rows": _rows, "payload": _payload, "volume": _volume}
+_DO = {
+    "missing": _missing,
+    "several": _several,
+    "read": _read,
+    "rows": _rows,
+    "payload": _payload,
+    "volume": _volume,
+}
 
 if __name__ == "__main__":
     import pydicom.pixels  # noqa: F401 - what comes late would count against the first input

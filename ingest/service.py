@@ -23,15 +23,19 @@ from db.store import Store
 from ingest import bundle, identify, media, reading
 from ingest.assembly import Assembly
 from ingest.beside import Beside, Fate
+from ingest.claimed import Claimed
+from ingest.conveyor import Conveyor
 from ingest.dispatch import Dispatch
-from ingest.intake import SIDECAR_BYTES, Claimed, Intake
+from ingest.intake import Intake
 from ingest.mounts import watching
 from ingest.pressure import Pressure
 from ingest.watch import Events, Inbox, Settled
-from ingest.whose import is_owner_alone
+from ingest.whose import SIDECAR_BYTES, is_owner_alone
 
 log = get("ingest")
+ENTERED = 2500  # rows of files newly seen a transaction: more share its pages, others wait longer for it
 BATCHES = 16  # taken in one turn at most, so that the loop goes on to say that it lives
+TURN_PAUSES = 4  # times a turn's own duration that pass before an event may call for the next
 SCAN_PAUSES = 9  # times a scan's own duration that pass before the next: scans take a tenth of the time
 INDEX_SECONDS = 5.0  # between looks whether the files that a DICOMDIR names have come
 ORPHAN_JSON_SECONDS = 60  # a sidecar may come before its note; after this it is judged alone
@@ -55,9 +59,10 @@ class Ingest:
         self.beside = Beside(self.inbox, store)
         self.watching = watching(settings.folder("inbox"), settings.watch_mode)
         self.ids: dict[str, str] = {}  #: path below the inbox -> ledger id
-        self.held: list[Claimed] = []  #: claimed, and not recorded because the world was at fault
+        self.conveyor = Conveyor(intake, settings.intake_batch)
         self.state = "starting"
         self._pressure = Pressure(settings)
+        self._full = False  #: as many were taken as one turn takes: more may wait
         self._next_scan = 0.0
         self._next_relay = 0.0
         self._next_beat = 0.0
@@ -65,8 +70,9 @@ class Ingest:
     def resume(self) -> None:
         """Picks up what the last stop left: claimed files, files that went away meanwhile."""
         self.intake.sweep()
-        self.held = self.intake.unfinished()
-        claimed = {file.id for file in self.held}
+        unfinished = self.intake.unfinished()
+        self.conveyor.add(*unfinished)
+        claimed = {file.id for file in unfinished}
         with self.store.read() as connection:
             pending = ledger.open_files(connection, self.store.keys)
             self.inbox.droppings = self._known_droppings(connection)
@@ -105,6 +111,18 @@ class Ingest:
             services.beat(self.store, self.name, self.state)
             self._next_beat = now + self.settings.heartbeat_seconds
 
+    def pause(self, spent: float) -> tuple[float, float]:
+        """Seconds until the next turn: at least, and at most where no event calls for it before.
+
+        spent: seconds that the last turn took; turns that come one upon the other are kept apart, so that
+        what streams in is taken in groups.
+        """
+        tick = self.settings.tick_seconds
+        if self._full:
+            return 0.0, 0.0
+        most = min(tick, max(0.0, self.inbox.due - self.clock()))
+        return min(most, TURN_PAUSES * spent), most
+
     def _scan_after(self, started: float, ended: float) -> float:
         """When to scan next: a scan of a large folder may not fill the time between scans."""
         often = self.settings.scan_seconds if self.watching.events else self.settings.poll_seconds
@@ -113,8 +131,8 @@ class Ingest:
     def _enter(self, new: Sequence[str], dropped: Sequence[str]) -> None:
         """Writes files newly seen into the ledger."""
         for names, state in ((new, FileState.PENDING), (dropped, FileState.IGNORED)):
-            for start in range(0, len(names), 1000):
-                part = [self._sighting(name) for name in names[start : start + 1000]]
+            for start in range(0, len(names), ENTERED):
+                part = [self._sighting(name) for name in names[start : start + ENTERED]]
                 with self.store.write() as writer:
                     found = ledger.see(writer, part, state)
                 if state is FileState.PENDING:
@@ -129,22 +147,29 @@ class Ingest:
 
     def _take(self, now: float) -> int:
         """Claims, reads and records settled files, a batch a transaction; returns how many."""
-        settled, gone = self.inbox.settled(now, limit=BATCHES * self.settings.intake_batch)
+        size = self.settings.intake_batch
+        self._full = False
+        settled, gone = self.inbox.settled(now, limit=BATCHES * size)
         self._withdraw([self.ids.pop(name) for name in gone if name in self.ids])
         if self._must_wait():
             return 0
-        if len(settled) > self.settings.intake_batch:
-            reading.foresee([self.inbox.root / item.name for item in settled])
-        count = self._process()  # first what could not be recorded: while it cannot, nothing more is claimed
-        for start in range(0, len(settled), self.settings.intake_batch):
-            if self._must_wait():
-                return count
-            for item in settled[start : start + self.settings.intake_batch]:
-                claimed = self._claim(item, now)
-                if claimed is not None:
-                    self.held.append(claimed)
-            count += self._process()
-        return count if self._must_wait() else count + self._process()
+        if len(settled) > size:
+            reading.foresee([self.inbox.root / item.name for item in settled if item.regular])
+        count = self.conveyor.drain()  # while these cannot be recorded, nothing more is claimed
+        for start in range(0, len(settled), size):
+            waits = self._must_wait()
+            if not waits and len(self.conveyor.held) >= self._pressure.room:
+                count += self.conveyor.drain()  # these may owe the jobs that fill the queue
+                waits = self._must_wait()
+            if waits:
+                break
+            for item in settled[start : start + size]:
+                if (claimed := self._claim(item, now)) is not None:
+                    self.conveyor.add(claimed)
+            count += self.conveyor.push()
+        count += self.conveyor.drain()
+        self._full = count > 0 and len(settled) == BATCHES * size
+        return count
 
     def _free_bytes(self) -> int:
         """Of the fullest disk that intake writes to: archive and quarantine may be mounts of their own."""
@@ -161,23 +186,13 @@ class Ingest:
             self.state, self._next_beat = state, 0.0
         return waits is not None
 
-    def _process(self) -> int:
-        """Reads and records what is held, and what the archives among it held; returns how many."""
-        count = 0
-        while self.held:
-            batch = self.held[: self.settings.intake_batch]
-            there = [file for file in batch if os.path.lexists(file.work)]  # else another ingest was first
-            count += len(self.intake.process(there))
-            self.held = [*self.held[len(batch) :], *self.intake.take_unpacked()]
-        return count
-
     def _claim(self, item: Settled, now: float) -> Claimed | None:
         """Claims a settled file, unless it is still incomplete or waits for its companion."""
         file_id = self.ids.get(item.name)
         if file_id is None or item.name not in self.inbox.files:  # another ingest's, or taken as a sidecar
             self._adopt(item.name)
             return None
-        if self._stands_beside(item, file_id) or (item.regular and not self._is_complete(item, now)):
+        if self._stands_beside(item, file_id, now) or (item.regular and not self._is_complete(item, now)):
             return None
         sidecar = self._sidecar_of(item.name)
         parts = self._parts_of(item)
@@ -198,12 +213,14 @@ class Ingest:
             self.ids.pop(name, None)
         return claimed
 
-    def _stands_beside(self, item: Settled, file_id: str) -> bool:
+    def _stands_beside(self, item: Settled, file_id: str, now: float) -> bool:
         """Is it a done mark or a manifest, taken away now or later?"""
-        fate = self.beside.handle(item, file_id, busy=bool(self.held))
+        fate = self.beside.handle(item, file_id, (file.name for file in self.conveyor.held))
         if fate is Fate.TAKEN:
             self.inbox.forget(item.name)
             self.ids.pop(item.name, None)
+        elif fate is Fate.STUCK:
+            self.inbox.postpone(item.name, now + self.settings.truncated_after_seconds)
         return fate is not Fate.NONE
 
     def _adopt(self, name: str) -> None:
@@ -222,7 +239,9 @@ class Ingest:
         if bundle.is_part(suffix) or (suffix == bundle.HEADER and not self._has_signals(item)):
             self.inbox.postpone(item.name, now + max(1.0, self.settings.settle_seconds))
             return False
-        if media.is_index(item.name) and self.intake.lacks(item.name):  # it may have come before its files
+        if media.is_index(item.name) and self.intake.examiner.lacks(
+            item.name
+        ):  # it may have come before its files
             self.inbox.postpone(item.name, now + max(INDEX_SECONDS, self.settings.settle_seconds))
             return False
         if reading.missing(self.inbox.root / item.name, suffix) is None:
@@ -276,21 +295,23 @@ def run(ingest: Ingest, stop: threading.Event) -> None:
         "watching", mode="events" if ingest.watching.events else "polling", on=ingest.watching.file_system
     )
     ingest.resume()
-    log.info("ingest_ready", held=len(ingest.held))
+    log.info("ingest_ready", held=len(ingest.conveyor.held))
     try:
         while not stop.is_set():
+            begun = time.monotonic()
             try:
                 ingest.tick(list(events.drain()))
-                pause = ingest.settings.tick_seconds
+                least, most = ingest.pause(time.monotonic() - begun)
             except Unavailable as error:
                 metrics.errors.labels("ingest", "Unavailable").inc()
                 log.warning("waiting", reason=str(error))
-                pause = random.uniform(0.5, 1.5)  # several hosts must not ask all at once
+                least = most = random.uniform(0.5, 1.5)  # several hosts must not ask all at once
             except Exception as error:  # noqa: BLE001 - a turn that fails must not end the watch over the others
                 metrics.errors.labels("ingest", type(error).__name__).inc()
                 log.error("turn_failed", error=place(error))
-                pause = 1.0
-            stop.wait(pause)
+                least = most = 1.0
+            if not stop.wait(least):
+                events.wait(most - least)
     finally:
         events.stop()
         with suppress(Unavailable):

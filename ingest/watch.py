@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 import os
 import queue
 import re
@@ -25,6 +26,7 @@ DROPPINGS = (
 )  # fmt: skip
 
 _DROPPING = re.compile("|".join(fnmatch.translate(pattern) for pattern in DROPPINGS))
+STEP_MS = 10  #: without a further event until those before it are told
 MARK_BYTES = 1024  #: a done mark says nothing but its name; a longer file of that name is a file
 
 
@@ -64,6 +66,7 @@ class Inbox:
         self.marks: dict[str, str] = {}  #: done mark -> the folder or file that it speaks of
         self._spoken: set[str] = set()  #: what the marks speak of
         self._left: set[str] = set()  #: what a mark could speak of that is not taken
+        self.due = math.inf  #: when the next of the files that still rested will have, by the last look
         self.files: dict[str, Seen] = {}
         self.droppings: set[str] = set()
 
@@ -127,7 +130,7 @@ class Inbox:
 
     def is_covered(self, name: str) -> bool:
         """Did its sender mark this file, or a folder it lies in, as done?"""
-        return bool(self.marks) and not self._spoken.isdisjoint(_bases(name))
+        return bool(self.marks) and not self._spoken.isdisjoint(bases(name))
 
     def has_covered(self, base: str) -> bool:
         """Were there files left, when last looked for settled ones, that a mark of this base speaks of?"""
@@ -140,7 +143,7 @@ class Inbox:
         if self.marks:
             for name in self.files:
                 if name not in self.marks:
-                    self._left.update(_bases(name))
+                    self._left.update(bases(name))
 
     def _observe(self, name: str, info: os.stat_result, now: float) -> bool:
         """Notes a file's size and time; whether it is new."""
@@ -161,13 +164,14 @@ class Inbox:
         self._look_at_marks()
         ready: list[Settled] = []
         gone: list[str] = []
+        soonest = math.inf
         for name, seen in self.files.items():  # not a copy of it: a hundred thousand may wait
             if len(ready) == limit:
                 break
-            if now < seen.look_again:
-                continue
             needed = 0.0 if self.is_covered(name) else self.settle_seconds
-            if now - seen.quiet_since < needed:
+            due = max(seen.quiet_since + needed, seen.look_again)
+            if now < due:
+                soonest = min(soonest, due)
                 continue
             try:
                 info = (self.root / name).lstat()
@@ -175,9 +179,13 @@ class Inbox:
                 gone.append(name)
                 continue
             self._observe(name, info, now)
-            quiet = now - self.files[name].quiet_since
-            if quiet >= needed:
+            quiet_since = self.files[name].quiet_since
+            if now >= quiet_since + needed:
+                quiet = now - quiet_since
                 ready.append(Settled(name=name, size=info.st_size, regular=seen.regular, quiet_seconds=quiet))
+            else:
+                soonest = min(soonest, quiet_since + needed)
+        self.due = soonest
         for name in gone:
             self.forget(name)
         return ready, gone
@@ -185,12 +193,13 @@ class Inbox:
     def rested(self, name: str, now: float) -> bool:
         """Has this file not changed for the settling time, as far as was seen?"""
         needed = 0.0 if self.is_covered(name) else self.settle_seconds
-        return now - self.files[name].quiet_since >= needed
+        return now >= self.files[name].quiet_since + needed
 
     def postpone(self, name: str, until: float) -> None:
         """Does not offer a settled file again before a time, unless it changes."""
         if name in self.files:
             self.files[name].look_again = until
+            self.due = min(self.due, until)
 
     def forget(self, name: str) -> None:
         """A file that was claimed is no longer in the inbox."""
@@ -198,7 +207,7 @@ class Inbox:
         self.marks.pop(name, None)
 
 
-def _bases(name: str) -> set[str]:
+def bases(name: str) -> set[str]:
     """What a mark would call this file: itself, with or without its suffix, and each folder it lies in."""
     path = PurePosixPath(name)
     places = {name, path.with_suffix("").as_posix(), *(parent.as_posix() for parent in path.parents)}
@@ -237,6 +246,7 @@ class Events:
         self._root = root
         self._stop = threading.Event()
         self._paths: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        self._told = threading.Event()
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
 
     def start(self) -> None:
@@ -254,15 +264,22 @@ class Events:
             found.add(self._paths.get_nowait())
         return found
 
+    def wait(self, seconds: float) -> None:
+        """Returns once a path is named, at the latest after so many seconds."""
+        if seconds > 0:
+            self._told.wait(seconds)
+        self._told.clear()  # what is named from here on wakes the next wait; all before can be drained
+
     def _run(self) -> None:
         try:
             changes = watchfiles.watch(
-                self._root, watch_filter=None, stop_event=self._stop, debounce=200, step=50,
+                self._root, watch_filter=None, stop_event=self._stop, debounce=200, step=STEP_MS,
                 rust_timeout=1000, raise_interrupt=False, ignore_permission_denied=True,
             )  # fmt: skip
             for change in changes:
                 for kind, path in change:
                     if kind is not watchfiles.Change.deleted:
                         self._paths.put(Path(path))
+                self._told.set()
         except Exception as error:  # noqa: BLE001 - events are a hint: without them the scan still finds all
             log.warning("events_lost", error=place(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,9 +46,9 @@ class Bench:
     def __post_init__(self) -> None:
         self.ingest = self.again()
 
-    def again(self) -> Ingest:
+    def again(self, cards: Sequence[ModelCard] = CARDS) -> Ingest:
         """Another ingest on the same home, as after a stop."""
-        intake = Intake(self.settings, self.store, self.archive, CARDS)
+        intake = Intake(self.settings, self.store, self.archive, cards)
         dispatch = Dispatch(
             self.store, self.redis, lambda job_id, _: self.sent.append(job_id),
             resend_after_seconds=20, max_attempts=3,

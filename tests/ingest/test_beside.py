@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from sqlalchemy import text
 
-from ingest import media
+from ingest import contents, media
+from ingest.beside import Beside
 from ingest.media import Manifest
 from tests.bench import Bench
 from tests.builders import dicom_bytes, note_bytes, write_tree, zipped
@@ -278,3 +279,36 @@ def test_a_manifest_that_no_store_can_hold_is_refused_and_stops_nothing(bench: B
     bench.settle()
     bench.turn(100)
     assert bench.files() == {"ready": 1, "quarantined": 1}
+
+
+def test_a_manifest_that_we_stumble_over_is_set_aside_and_stops_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(*_: object) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(contents, "expect", stumble)
+    write_tree(bench.inbox, {"manifest.json": b'{"count": 2}', "note.txt": note_bytes("Fever.")})
+    bench.settle()
+    bench.turn(100)
+    bench.turn()
+    assert bench.files() == {"ready": 1, "quarantined": 1}
+
+
+def test_a_mark_that_may_not_be_removed_is_tried_again_after_a_while(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = 0
+
+    def denied(*_: object) -> None:
+        nonlocal tries
+        tries += 1
+        raise PermissionError
+
+    write_tree(bench.inbox, {"s/.done": b"", "note.txt": note_bytes("Fever.")})
+    with monkeypatch.context() as locked:
+        locked.setattr(Beside, "_done", denied)
+        bench.settle()
+        assert (bench.files(), tries) == ({"ready": 1, "pending": 1}, 1)
+    bench.turn(bench.settings.truncated_after_seconds)
+    assert ignored(bench) == ["done-mark"]

@@ -22,7 +22,6 @@ from db import logs, metrics
 from db.errors import Rejected
 from db.records import Kind
 from ingest import identify, reading
-from ingest.intake import Intake
 from tests import bench as benches
 from tests.bench import Bench
 from tests.builders import write_tree
@@ -239,7 +238,7 @@ def _told(bench: Bench, lines: list[Any]) -> Iterator[tuple[str, object]]:
 
 
 def test_intake_tells_no_word_of_hers(bench: Bench, lines: list[Any]) -> None:
-    bench.ingest.intake = Intake(bench.settings, bench.store, bench.archive, ALL)
+    bench.ingest = bench.again(ALL)
     bad = {f"bad/{n}.{name}": data for name, whole in FILES.items() for n, data in enumerate(_spoiled(whole))
            if n in (1, 3, 5) and not name.endswith((".dat", ".hea"))}  # fmt: skip
     sidecar = json.dumps({"patient_id": NUMBER, "patient_name": NAME, "birth_date": BORN}).encode()

@@ -73,3 +73,17 @@ def test_many_files_are_looked_at_ahead_and_each_keeps_its_own_evidence(tmp_path
         identity = reading.read(path).identity
         assert identity is not None
         assert identity.number == str(number)
+
+
+def test_one_of_many_that_cannot_be_looked_at_costs_the_others_nothing(tmp_path: Path) -> None:
+    reading._foreseen.clear()
+    whole, cut, folder = (tmp_path / f"{name}.dcm" for name in ("whole", "cut", "folder"))
+    whole.write_bytes(dicom_bytes())
+    cut.write_bytes(dicom_bytes()[:-10])
+    folder.mkdir()
+    ahead = reading.foresee([folder, cut, whole])
+    assert ahead is not None
+    ahead.join(60)
+    assert len(reading._foreseen) == 1
+    assert reading.missing(whole, ".dcm") is None
+    assert reading.missing(cut, ".dcm")

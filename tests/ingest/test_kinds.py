@@ -12,7 +12,6 @@ from db import claims, conclusions, reports
 from db.jobs import Conclusion, Input
 from db.records import Code, Diagnosis, Finding
 from ingest import carriage, reading
-from ingest.intake import Intake
 from models.card import ModelCard
 from models.payloads import Call, Recording, Table, Variants
 from tests import bench as benches
@@ -49,7 +48,7 @@ KINDS = (
 @pytest.fixture
 def all_kinds(bench: Bench) -> Bench:
     """A bench whose models ask for every kind."""
-    bench.ingest.intake = Intake(bench.settings, bench.store, bench.archive, KINDS)
+    bench.ingest = bench.again(KINDS)
     return bench
 
 

@@ -262,7 +262,8 @@ class Stop(BaseException):
 POINTS: list[tuple[object, str]] = [
     (ledger, "see"),
     (Intake, "claim"),
-    (Intake, "process"),
+    (Intake, "begin"),
+    (Intake, "finish"),
     (Intake, "_read"),
     (Intake, "_record"),
     (Intake, "_tidy"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from db.archive import Batch
 from db.errors import Unavailable
 from db.records import Evidence
 from ingest import reading
-from ingest.service import run
+from ingest.service import BATCHES, run
 from tests.bench import Bench
 from tests.builders import dicom_bytes, note_bytes, write_tree
 
@@ -71,3 +72,35 @@ def test_one_file_that_no_row_can_hold_is_set_aside_and_the_others_go_on(
     write_tree(bench.inbox, {"a.dcm": dicom_bytes(), "b.txt": note_bytes("Fever since Monday.")})
     bench.settle()
     assert (bench.files(), bench.refused()) == ({"quarantined": 1, "ready": 1}, ["internal-error"])
+
+
+def test_the_next_turn_comes_when_the_next_file_has_rested(bench_of: Callable[..., Bench]) -> None:
+    bench = bench_of(tick_seconds=60.0, settle_seconds=5.0)
+    write_tree(bench.inbox, {"a.txt": note_bytes("Fever.")})
+    bench.turn()
+    assert bench.ingest.pause(0.0)[1] == pytest.approx(5.0)
+    bench.turn(4.0)
+    assert bench.ingest.pause(0.0)[1] == pytest.approx(1.0)
+    bench.turn(1.0)
+    assert bench.files() == {"ready": 1}
+
+
+def test_without_anything_to_wait_for_the_next_turn_comes_after_a_tick(bench: Bench) -> None:
+    bench.turn()
+    assert bench.ingest.pause(0.0)[1] == bench.settings.tick_seconds
+
+
+def test_a_turn_that_took_all_that_one_may_is_followed_at_once(bench_of: Callable[..., Bench]) -> None:
+    bench = bench_of(intake_batch=1)
+    write_tree(bench.inbox, {f"{n}.txt": note_bytes(f"Cough for {n} days.") for n in range(BATCHES + 1)})
+    bench.turn()
+    bench.turn()
+    assert (bench.files()["pending"], bench.ingest.pause(9.0)) == (1, (0.0, 0.0))
+    bench.turn()
+    assert bench.ingest.pause(0.0)[1] == bench.settings.tick_seconds
+
+
+def test_turns_that_events_call_for_are_kept_apart(bench: Bench) -> None:
+    bench.turn()
+    tick = bench.settings.tick_seconds
+    assert [bench.ingest.pause(spent)[0] for spent in (0.0, tick / 8, tick)] == [0.0, tick / 2, tick]

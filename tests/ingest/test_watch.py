@@ -174,3 +174,19 @@ def test_an_event_names_a_new_file(inbox: Inbox) -> None:
         found |= events.drain()
     events.stop()
     assert inbox.root / "a.dcm" in found
+
+
+def test_whoever_waits_for_events_is_woken_by_one(tmp_path: Path) -> None:
+    events = Events(tmp_path)
+    events.start()
+    try:
+        found, deadline = set[Path](), time.monotonic() + 20
+        while not found and time.monotonic() < deadline:  # the watch itself may not have begun yet
+            (tmp_path / "a.dcm").write_bytes(b"x")
+            start = time.monotonic()
+            events.wait(2.0)
+            found = events.drain()
+        assert found == {tmp_path / "a.dcm"}
+        assert time.monotonic() - start < 1.5
+    finally:
+        events.stop()
