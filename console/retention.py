@@ -39,7 +39,8 @@ def retention(
     if as_json:
         answer_json(found)
         return
-    table("", ["payload of", "state", "since", "bytes"], [list(row.values()) for row in rows])
+    if rows:
+        table("", ["payload of", "state", "since", "bytes"], [list(row.values()) for row in rows])
     done = "removed" if apply else "would be removed; --apply removes them"
     answer(f"{found['payloads']} payloads, {found['bytes'] / 1e6:.1f} MB {done}")
     if not any(term is not None for term in found["terms"].values()):
