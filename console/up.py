@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -241,7 +242,7 @@ def probe(url: str) -> tuple[bool, str]:
 
 def welcome(up: Up, seconds: float) -> str:
     """What a person reads once everything is ready."""
-    home = shown(up.settings.home)
+    home = shlex.quote(shown(up.settings.home))
     option = "" if up.settings.home == Path("wetread-home").absolute() else f" --home {home}"
     command = shown(Path(sys.argv[0])) if Path(sys.argv[0]).name == "wetread" else "wetread"
     return f"""\

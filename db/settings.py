@@ -212,7 +212,7 @@ class Settings(BaseSettings):
         """The database's SQLAlchemy URL (may hold a password: never log it)."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
-        return f"sqlite:///{(self.home / 'wetread.db').absolute()}"
+        return f"sqlite:///{quote(str((self.home / 'wetread.db').absolute()))}"  # `?` would begin its options
 
     @property
     def redis(self) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from console.up import Up, news, reached_at, shared_metrics
+from console.up import Up, news, reached_at, shared_metrics, welcome
 from db.errors import Misconfigured
 from db.settings import Settings
 
@@ -76,3 +76,8 @@ def test_without_such_memory_or_in_another_s_folder_the_home_serves(
     taken.rename(tmp_path / "elsewhere")
     taken.symlink_to(tmp_path / "elsewhere")  # rmtree follows no link
     assert shared_metrics(settings, tmp_path) == settings.folder("metrics")
+
+
+def test_what_is_shown_can_be_typed(settings: Settings, tmp_path: Path) -> None:
+    up = Up(settings.model_copy(update={"home": tmp_path / "Ward 7"}), 1, print)
+    assert f"status --home '{tmp_path}/Ward 7'" in welcome(up, 1.0)

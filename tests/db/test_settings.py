@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from db.errors import Misconfigured
 from db.settings import Settings, load
@@ -131,6 +132,11 @@ def test_a_home_that_cannot_be_made_says_where_and_what_to_do(tmp_path: Path) ->
     (tmp_path / "file").write_text("")
     with pytest.raises(Misconfigured, match=r"file/home: cannot make this folder .*--home"):
         load(tmp_path / "file" / "home").make_folders()
+
+
+def test_the_database_lies_in_a_home_of_any_name(tmp_path: Path) -> None:
+    home = tmp_path / "Größe #1 %20 ?x=1"
+    assert make_url(load(home).database).database == str(home / "wetread.db")
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
