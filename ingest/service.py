@@ -33,7 +33,7 @@ from ingest.watch import Events, Inbox, Settled
 from ingest.whose import SIDECAR_BYTES, is_owner_alone
 
 log = get("ingest")
-ENTERED = 2500  # rows of files newly seen a transaction: more share its pages, others wait longer for it
+ENTERED = 5000  # rows of files newly seen a transaction: more share its pages, others wait longer for it
 BATCHES = 16  # taken in one turn at most, so that the loop goes on to say that it lives
 TURN_PAUSES = 4  # times a turn's own duration that pass before an event may call for the next
 SCAN_PAUSES = 9  # times a scan's own duration that pass before the next: scans take a tenth of the time
