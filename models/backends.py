@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -88,10 +90,18 @@ def _parts(batch: Tensor, streams: int) -> list[Any]:
     return [part.numpy() for part in batch.contiguous().chunk(streams)]
 
 
+def _hush() -> None:
+    """Exporters speak of a library that is not asked for, and use what torch has deprecated."""
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", ".isinstance.treespec, LeafSpec.. is deprecated", FutureWarning)
+    warnings.filterwarnings("ignore", ".torch.jit.trace(_method)?. is deprecated", DeprecationWarning)
+
+
 def _openvino(network: nn.Module, example: Tensor, free: Mapping[int, int], precision: str) -> Compute:
     import openvino
     import torch
 
+    _hush()
     shape = [-1 if axis in free else size for axis, size in enumerate(example.shape)]
     graph = openvino.convert_model(network, example_input=example, input=shape)
     streams, threads = _streams()
@@ -117,6 +127,7 @@ def _onnxruntime(network: nn.Module, example: Tensor, free: Mapping[int, int]) -
     import onnxruntime
     import torch
 
+    _hush()
     two = torch.cat([example, example])  # a first dimension of one would be taken for a constant
     sizes = {axis: step * torch.export.Dim(f"size{axis}") for axis, step in free.items()}
     streams, threads = _streams()
