@@ -117,7 +117,8 @@ def _case(case_id: str, results: Sequence[Result], answer: Callable[[str], None]
         for result in told:
             rows.append([model, wording.named(result), _amount(result), wording.outcome(result)])
         if quiet:
-            rows.append([model, f"and {quiet} more", "", "negative"])
+            words = sorted({wording.outcome(result) for result in quiet})
+            rows.append([model, f"and {len(quiet)} more", "", " or ".join(words)])
     table(f"case {case_id}", ["model", "finding", "value", "answer"], rows)
     for said in fusion.answers(results):
         if len({term.model for term in said.terms}) > 1:
@@ -126,12 +127,12 @@ def _case(case_id: str, results: Sequence[Result], answer: Callable[[str], None]
             answer(f"together, {said.meaning}:{fused}{mark}\n")
 
 
-def _told(results: list[Result]) -> tuple[list[Result], int]:
-    """What is told one by one, and how many plain negatives of a long list are only counted."""
-    negative = [r for r in results if wording.outcome(r) == "negative"]
+def _told(results: list[Result]) -> tuple[list[Result], list[Result]]:
+    """What is told one by one, and the plain negatives of a long list, which are only counted."""
+    negative = [r for r in results if wording.outcome(r) in wording.QUIET]
     if len(negative) <= MANY:
-        return results, 0
-    return [r for r in results if r not in negative], len(negative)
+        return results, []
+    return [r for r in results if r not in negative], negative
 
 
 def _amount(result: Result) -> str:

@@ -42,8 +42,9 @@ def results(
         results_table(found)
 
 
-def results_table(found: list[dict[str, Any]]) -> None:
+def results_table(found: list[dict[str, Any]], *, of_one_case: bool = False) -> None:
     """Findings as a table for people."""
+    columns = ["result", "case", "model", "finding", "probability", "value", "answer"]
     rows = [
         [
             r["result_id"], r["case_id"], read_by(r), named(r),
@@ -51,7 +52,9 @@ def results_table(found: list[dict[str, Any]]) -> None:
         ]
         for r in found
     ]  # fmt: skip
-    table("", ["result", "case", "model", "finding", "probability", "value", "answer"], rows)
+    if of_one_case:  # which one stands above the table
+        columns, rows = [columns[0], *columns[2:]], [[row[0], *row[2:]] for row in rows]
+    table("", columns, rows)
 
 
 def _csv(found: list[dict[str, Any]]) -> None:
@@ -89,7 +92,7 @@ def case(case_id: Annotated[str, typer.Argument()], home: Home = None, as_json: 
     inputs = [[e["id"], e["kind"], e["facts"].get("modality"), e["received_at"]] for e in found["inputs"]]
     table("Inputs", ["evidence", "kind", "modality", "received"], inputs)
     _wholeness(found)
-    results_table(found["results"])
+    results_table(found["results"], of_one_case=True)
     _summary(found["summary"])
     steps = [[t["seconds"], t["action"], t["subject"], json.dumps(t["detail"])] for t in found["timeline"]]
     table("Timeline", ["seconds", "step", "of", "detail"], steps)

@@ -7,6 +7,7 @@ from math import isclose
 from typing import Any
 
 Result = Mapping[str, Any]  #: a row of `db.reports.results`
+QUIET = ("negative", "as usual")  #: what is said where nothing calls for anybody
 
 
 def named(result: Result) -> str:
@@ -15,7 +16,7 @@ def named(result: Result) -> str:
     if code is None:
         return "-"
     meaning, site = code["meaning"].replace("_", " "), result["site"]
-    if (result["evidence"] or {}).get("kind") == "recommendation":  # of the drug that the code names
+    if _recommends(result):  # the code names the drug
         meaning = f"recommendation for {meaning}"
     meaning = meaning[:1].upper() + meaning[1:]
     where = f", {site}" if site and site.lower() not in meaning.lower() else ""
@@ -28,13 +29,16 @@ def read_by(result: Result) -> str:
 
 
 def measured(result: Result) -> str:
-    """A result's value with its unit; nothing where it only says the probability again."""
+    """A result's value with its unit, and a genotype; nothing where it only says the probability again."""
     from models.features import WRITTEN, rounded
 
     value, unit, chance = result["value"], result["unit"] or "", result["probability"]
-    if value is None or (chance is not None and unit == "1" and isclose(value, chance, abs_tol=1e-3)):
-        return ""
-    return f"{rounded(value)} {WRITTEN.get(unit, unit.strip('{}'))}".strip()
+    parts = [(result["evidence"] or {}).get("diplotype")]
+    if value is not None and not (
+        chance is not None and unit == "1" and isclose(value, chance, abs_tol=1e-3)
+    ):
+        parts.append(f"{rounded(value)} {WRITTEN.get(unit, unit.strip('{}'))}".strip())
+    return ", ".join(str(part) for part in parts if part)
 
 
 def answered(positive: bool | None, qualifier: str | None, reason: str | None) -> str:
@@ -50,6 +54,13 @@ def outcome(result: Result) -> str:
     """A result in a word or a sentence, marked where it is partial or superseded."""
     reason = str(result["reason"]) if result["abstained"] else None
     word = answered(result["positive"], result["qualifier"], reason)
+    if _recommends(result) and reason is None:
+        word = "other than usual" if result["positive"] else "as usual"
     known = (("partial", result["partial"]), ("superseded", result["status"] == "superseded"))
     marks = [mark for mark, holds in known if holds]
     return f"{word} ({', '.join(marks)})" if marks else word
+
+
+def _recommends(result: Result) -> bool:
+    """Is it a drug's recommendation, which a yes or no would not tell?"""
+    return bool((result["evidence"] or {}).get("kind") == "recommendation")

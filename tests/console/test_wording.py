@@ -26,6 +26,8 @@ def result(meaning: str = "m", code: str = "c", **more: Any) -> dict[str, Any]:
         (result(positive=False, qualifier="negated"), "negated"),
         (result(value=2070.0, unit="mm3"), "measured"),
         (result(value=35.1, qualifier="without-genotype"), "measured, without-genotype"),
+        (result(positive=True, evidence={"kind": "recommendation"}), "other than usual"),
+        (result(positive=False, evidence={"kind": "recommendation"}), "as usual"),
         (result(positive=False, abstained=True, reason="unlike: x"), "abstained: unlike: x"),
         (result(positive=True, partial=True, status="superseded"), "positive (partial, superseded)"),
     ],
@@ -42,6 +44,11 @@ def test_a_unit_is_said_without_the_braces_of_its_annotation() -> None:
 def test_a_long_number_is_rounded_and_its_unit_written_out() -> None:
     assert measured(result(value=35.1234, unit="mg/wk")) == "35.1 mg a week"
     assert measured(result(value=2070.34, unit="mm3")) == "2070 mm3"
+
+
+def test_a_genotype_is_said_beside_its_score() -> None:
+    row = result(value=1.0, unit="{score}", evidence={"diplotype": "*1/*4"})
+    assert measured(row) == "*1/*4, 1 score"
 
 
 def test_a_risk_is_not_said_twice() -> None:
