@@ -28,6 +28,7 @@ from ingest.conveyor import Conveyor
 from ingest.dispatch import Dispatch
 from ingest.intake import Intake
 from ingest.mounts import watching
+from ingest.pace import Pace
 from ingest.pressure import Pressure
 from ingest.watch import Events, Inbox, Settled
 from ingest.whose import SIDECAR_BYTES, is_owner_alone
@@ -35,7 +36,6 @@ from ingest.whose import SIDECAR_BYTES, is_owner_alone
 log = get("ingest")
 ENTERED = 5000  # rows of files newly seen a transaction: more share its pages, others wait longer for it
 BATCHES = 16  # taken in one turn at most, so that the loop goes on to say that it lives
-TURN_PAUSES = 4  # times a turn's own duration that pass before an event may call for the next
 SCAN_PAUSES = 9  # times a scan's own duration that pass before the next: scans take a tenth of the time
 INDEX_SECONDS = 5.0  # between looks whether the files that a DICOMDIR names have come
 ORPHAN_JSON_SECONDS = 60  # a sidecar may come before its note; after this it is judged alone
@@ -63,6 +63,8 @@ class Ingest:
         self.state = "starting"
         self._pressure = Pressure(settings)
         self._full = False  #: as many were taken as one turn takes: more may wait
+        self._worked = False  #: files were entered or taken since the last pause
+        self._pace = Pace(settings.tick_seconds, clock)
         self._next_scan = 0.0
         self._next_relay = 0.0
         self._next_beat = 0.0
@@ -111,17 +113,11 @@ class Ingest:
             services.beat(self.store, self.name, self.state)
             self._next_beat = now + self.settings.heartbeat_seconds
 
-    def pause(self, spent: float) -> tuple[float, float]:
-        """Seconds until the next turn: at least, and at most where no event calls for it before.
-
-        spent: seconds that the last turn took; turns that come one upon the other are kept apart, so that
-        what streams in is taken in groups.
-        """
-        tick = self.settings.tick_seconds
-        if self._full:
-            return 0.0, 0.0
-        most = min(tick, max(0.0, self.inbox.due - self.clock()))
-        return min(most, TURN_PAUSES * spent), most
+    def pause(self) -> tuple[float, float]:
+        """Seconds until the next turn: at least, and at most where no event calls for it before."""
+        worked, self._worked = self._worked, False
+        least, most = self._pace.pause(self.inbox.due, worked=worked)
+        return (0.0, 0.0) if self._full else (least, most)
 
     def _scan_after(self, started: float, ended: float) -> float:
         """When to scan next: a scan of a large folder may not fill the time between scans."""
@@ -133,6 +129,7 @@ class Ingest:
         for names, state in ((new, FileState.PENDING), (dropped, FileState.IGNORED)):
             for start in range(0, len(names), ENTERED):
                 part = [self._sighting(name) for name in names[start : start + ENTERED]]
+                self._worked = True
                 with self.store.write() as writer:
                     found = ledger.see(writer, part, state)
                 if state is FileState.PENDING:
@@ -169,6 +166,7 @@ class Ingest:
             count += self.conveyor.push()
         count += self.conveyor.drain()
         self._full = count > 0 and len(settled) == BATCHES * size
+        self._worked |= count > 0
         return count
 
     def _free_bytes(self) -> int:
@@ -298,10 +296,9 @@ def run(ingest: Ingest, stop: threading.Event) -> None:
     log.info("ingest_ready", held=len(ingest.conveyor.held))
     try:
         while not stop.is_set():
-            begun = time.monotonic()
             try:
                 ingest.tick(list(events.drain()))
-                least, most = ingest.pause(time.monotonic() - begun)
+                least, most = ingest.pause()
             except Unavailable as error:
                 metrics.errors.labels("ingest", "Unavailable").inc()
                 log.warning("waiting", reason=str(error))

@@ -81,7 +81,7 @@ class Home:
                 return time.perf_counter() - start
             if time.perf_counter() - start > seconds:
                 raise TimeoutError(f"{done} of {files} files after {seconds} s: {counts}")
-            time.sleep(ingest.pause(0.0)[1])
+            time.sleep(ingest.pause()[1])
 
     def diagnoser(self, backend: str | None = None, threads: int = 0) -> Diagnoser:
         """A worker on this thread, its models warm; it sends no hints."""

@@ -15,6 +15,7 @@ from db.archive import Batch
 from db.errors import Unavailable
 from db.records import Evidence
 from ingest import reading
+from ingest.pace import BURST
 from ingest.service import BATCHES, run
 from tests.bench import Bench
 from tests.builders import dicom_bytes, note_bytes, write_tree
@@ -78,16 +79,16 @@ def test_the_next_turn_comes_when_the_next_file_has_rested(bench_of: Callable[..
     bench = bench_of(tick_seconds=60.0, settle_seconds=5.0)
     write_tree(bench.inbox, {"a.txt": note_bytes("Fever.")})
     bench.turn()
-    assert bench.ingest.pause(0.0)[1] == pytest.approx(5.0)
+    assert bench.ingest.pause()[1] == pytest.approx(5.0)
     bench.turn(4.0)
-    assert bench.ingest.pause(0.0)[1] == pytest.approx(1.0)
+    assert bench.ingest.pause()[1] == pytest.approx(1.0)
     bench.turn(1.0)
     assert bench.files() == {"ready": 1}
 
 
 def test_without_anything_to_wait_for_the_next_turn_comes_after_a_tick(bench: Bench) -> None:
     bench.turn()
-    assert bench.ingest.pause(0.0)[1] == bench.settings.tick_seconds
+    assert bench.ingest.pause()[1] == bench.settings.tick_seconds
 
 
 def test_a_turn_that_took_all_that_one_may_is_followed_at_once(bench_of: Callable[..., Bench]) -> None:
@@ -95,12 +96,20 @@ def test_a_turn_that_took_all_that_one_may_is_followed_at_once(bench_of: Callabl
     write_tree(bench.inbox, {f"{n}.txt": note_bytes(f"Cough for {n} days.") for n in range(BATCHES + 1)})
     bench.turn()
     bench.turn()
-    assert (bench.files()["pending"], bench.ingest.pause(9.0)) == (1, (0.0, 0.0))
+    assert (bench.files()["pending"], bench.ingest.pause()) == (1, (0.0, 0.0))
     bench.turn()
-    assert bench.ingest.pause(0.0)[1] == bench.settings.tick_seconds
+    assert bench.ingest.pause()[1] == bench.settings.tick_seconds
 
 
-def test_turns_that_events_call_for_are_kept_apart(bench: Bench) -> None:
-    bench.turn()
+def test_turns_that_go_on_having_work_are_kept_a_tick_apart(bench: Bench) -> None:
+    pauses = []
+    for number in range(BURST + 2):
+        write_tree(bench.inbox, {f"{number}.txt": note_bytes(f"Cough for {number} days.")})
+        bench.turn(0.0)
+        bench.ingest.tick([f"{number}.txt"])
+        pauses.append(bench.ingest.pause()[0])
     tick = bench.settings.tick_seconds
-    assert [bench.ingest.pause(spent)[0] for spent in (0.0, tick / 8, tick)] == [0.0, tick / 2, tick]
+    assert pauses[: BURST - 1] == [0.0] * (BURST - 1)
+    assert min(pauses[BURST - 1 :]) >= tick
+    bench.turn(BURST * 2 * tick)
+    assert bench.ingest.pause()[0] == 0.0
