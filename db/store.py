@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
 
 from db import audit, keys, settings
@@ -166,15 +166,42 @@ def schema_version(store: Store) -> tuple[str | None, str]:
 
 
 def open_store(values: settings.Settings, *, create_key: bool = False) -> tuple[Store, Archive]:
-    """The store and archive of an installation. `create_key` makes the master key on its first start."""
+    """The store and archive of an installation. `create_key` makes the master key on its first start.
+
+    Raises Misconfigured when there is no such home, or no key to what it holds.
+    """
     if not values.home.is_dir() and not create_key:
         raise Misconfigured(
             f"{values.home.name}: no such home; start once with `wetread up`, or name it with --home"
         )
     if create_key:
         values.make_folders()
-    key = keys.load(values.master_key) if values.master_key.exists() or not create_key else keys.create(
-        values.master_key
-    )  # fmt: skip
+    if create_key and not values.master_key.exists():
+        _require_empty(values)
+        keys.create(values.master_key)
+    key = keys.load(values.master_key)
     store = Store(values.database, key, anchor=values.home / "audit.anchor")
     return store, Archive(values.folder("archive"), key)
+
+
+def _require_empty(values: settings.Settings) -> None:
+    """Raises Misconfigured where something was sealed already: a new key would open none of it."""
+    sealed = any(values.folder("archive").iterdir()) or (values.home / "audit.anchor").exists()
+    if (sealed or _has_log(values)) and not values.master_key.exists():  # another may have made it meanwhile
+        raise Misconfigured(
+            f"{values.master_key}: no master key, and what was recorded here is sealed under one; restore it "
+            "from backup, or correct WETREAD_KEY_FILE. To begin anew, name another home and database"
+        )
+
+
+def _has_log(values: settings.Settings) -> bool:
+    """Does the database hold an audit log with an entry? SQLite makes no file of a question."""
+    if values.database_url is None and not (values.home / "wetread.db").exists():
+        return False
+    engine = _engine(values.database)
+    try:
+        with _fate(), engine.connect() as connection:
+            there = inspect(connection).has_table("audit")
+            return there and connection.execute(text("SELECT 1 FROM audit LIMIT 1")).first() is not None
+    finally:
+        engine.dispose()

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import event, insert, text
 from sqlalchemy.exc import DBAPIError, StatementError
 
@@ -105,3 +106,29 @@ def test_a_home_without_its_key_is_refused_and_given_no_new_one(tmp_path: Path) 
     with pytest.raises(Misconfigured, match="no master key"):
         open_store(settings)
     assert not settings.master_key.exists()
+
+
+def test_a_start_makes_no_new_key_to_what_is_sealed_under_a_lost_one(tmp_path: Path) -> None:
+    settings = load(tmp_path / "home")
+    store, _ = open_store(settings, create_key=True)
+    migrate(store)
+    with store.write() as writer:
+        writer.audit("file:x", "file:seen")
+    store.close()
+    settings.master_key.unlink()
+    (settings.home / "audit.anchor").unlink()  # the log alone is enough
+    with pytest.raises(Misconfigured, match="restore it from backup"):
+        open_store(settings, create_key=True)
+    assert not settings.master_key.exists()
+
+
+def test_a_host_that_joins_a_database_must_bring_its_key(tmp_path: Path, postgresql_database: str) -> None:
+    first = load(tmp_path / "a").model_copy(update={"database_url": SecretStr(postgresql_database)})
+    store, _ = open_store(first, create_key=True)
+    migrate(store)
+    with store.write() as writer:
+        writer.audit("file:x", "file:seen")
+    store.close()
+    second = first.model_copy(update={"home": tmp_path / "b"})
+    with pytest.raises(Misconfigured, match="WETREAD_KEY_FILE"):
+        open_store(second, create_key=True)
