@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from operator import itemgetter
@@ -182,6 +182,19 @@ def reopen(writer: Writer, file_id: str, name: str) -> None:
     writer.audit(f"file:{file_id}", "file:released")
 
 
+def look_up(writer: Writer, digests: Iterable[str], uids: Iterable[str]) -> None:
+    """Notes which of these no input holds, so that `accept` need not ask for each of a batch alone.
+
+    Where another ingest enters one meanwhile, the row's own constraint refuses the second.
+    """
+    for column, values in ((EvidenceRow.digest, set(digests)), (EvidenceRow.uid, set(uids) - {""})):
+        wanted = sorted(values)
+        for start in range(0, len(wanted), 500):
+            part = wanted[start : start + 500]
+            held = set(writer.connection.scalars(select(column).where(column.in_(part))))
+            writer.absent.update((column.key, value) for value in part if value not in held)
+
+
 def accept(
     writer: Writer, file_id: str, evidence: Evidence, *, digest: str, size: int, owed: Sequence[Owed],
     unread: str | None = None, awaits_series: bool = False, routed: Routed | None = None,
@@ -195,7 +208,9 @@ def accept(
     look_after: seconds to leave its series alone (db/series.py: arrive).
     Raises Rejected `conflict` when its UID is already held by other bytes.
     """
-    known = writer.connection.execute(statements.KNOWN, {"digest": digest}).one_or_none()
+    known = None
+    if not writer.is_absent("digest", digest):
+        known = writer.connection.execute(statements.KNOWN, {"digest": digest}).one_or_none()
     if known is not None:
         retention.restored(writer, known.id)
         jobs.owe(writer, known.case_id, known.id, digest, owed)  # a model may have come since
@@ -263,7 +278,8 @@ def _link(
 
 def _record(writer: Writer, evidence: Evidence, digest: str, size: int) -> tuple[str, str, str | None]:
     """The evidence row, with its case, identity and content key. Raises Rejected `conflict`."""
-    if evidence.uid and writer.connection.scalar(statements.HOLDERS, {"uid": evidence.uid}):
+    holds = evidence.uid and not writer.is_absent("uid", evidence.uid)
+    if holds and writer.connection.scalar(statements.HOLDERS, {"uid": evidence.uid}):
         name = "SOPInstanceUID" if evidence.reader == "dicom" else "message identifier"
         raise Rejected(
             "conflict", f"this {name} was received before with other bytes; the first one is kept",

@@ -38,12 +38,19 @@ class Writer:
         self.keys = key
         self.entries: list[audit.Entry] = []
         self._done: set[tuple[str, ...]] = set()
+        self.absent: set[tuple[str, str]] = set()  #: (column, value) that no row held, asked for many at once
 
     def first(self, *what: str) -> bool:
         """Is it the first time in this transaction that this is asked? Else what it stands for is done."""
         known = what in self._done
         self._done.add(what)
         return not known
+
+    def is_absent(self, column: str, value: str) -> bool:
+        """Is it known that no row holds this value? Told once: whoever asks may be about to enter it."""
+        known = (column, value) in self.absent
+        self.absent.discard((column, value))
+        return known
 
     def audit(self, subject: str, action: str, **detail: object) -> None:
         """Notes a step; `action` is `subject:verb`. Identifiers, codes and numbers only, never people."""

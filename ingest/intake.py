@@ -192,6 +192,8 @@ class Intake:
         for _ in range(3):
             try:
                 with self.store.write() as writer:
+                    uids = [read.evidence.uid for read in reads if read.evidence is not None]
+                    ledger.look_up(writer, [read.digest for read in reads if read.digest is not None], uids)
                     return [self._record_one(writer, read) for read in reads]
             except IntegrityError:  # another ingest recorded the same bytes meanwhile: look again
                 continue

@@ -218,3 +218,21 @@ def test_a_model_that_came_since_is_owed_when_the_same_bytes_come_again(store: S
         again = see(writer, "copy.dcm")["copy.dcm"]
         ledger.accept(writer, again, image(), digest="d1".ljust(64, "0"), size=1, owed=[FILM, newer])
     assert len(jobs.take_owed(store)) == 2
+
+
+def test_of_inputs_looked_up_together_each_is_accepted_once(store: Store) -> None:
+    accept(store, "d1", image("1.1"))
+    names, found = ("d1", "d2", "d3", "d2", "d4"), []
+    uids = {"d1": "1.1", "d2": "1.2", "d3": "1.3", "d4": "1.3"}
+    with store.write() as writer:
+        ledger.look_up(writer, [name.ljust(64, "0") for name in names], uids.values())
+        for number, name in enumerate(names):
+            file_id = see(writer, f"{number}.dcm")[f"{number}.dcm"]
+            digest = name.ljust(64, "0")
+            try:
+                found.append(
+                    ledger.accept(writer, file_id, image(uids[name]), digest=digest, size=1, owed=[FILM])
+                )
+            except Rejected as why:
+                found.append(why.code)  # type: ignore[arg-type]
+    assert found == ["duplicate", "ready", "ready", "duplicate", "conflict"]
