@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from db.errors import Misconfigured
+from db.logs import get, place
 from models.card import ModelCard
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     Compute = Callable[[Tensor], Tensor]
+
+log = get("models")
 
 REFERENCE = "torch-fp32"
 STREAMS = (
@@ -219,13 +222,21 @@ def fastest(folder: Path, card: ModelCard, device: str) -> str:
 
 
 def choose(model: Any, folder: Path) -> str | None:
-    """Lets a model compute by the fastest back-end admitted; its name, None where it has no choice."""
+    """Lets a model compute by the fastest back-end admitted; its name, None where it has no choice.
+
+    One that cannot be built any more leaves the reference, and is told of: a study read slowly is read.
+    """
     use = getattr(model, "use", None)
     if use is None:
         return None
     name = fastest(folder, model.card, model.device)
     if name != REFERENCE:
-        use(name)
+        try:
+            use(name)
+        except Exception as error:  # noqa: BLE001 - whatever a library raises here, the reference is there
+            log.error("backend_failed", model=model.card.name, backend=name, error=place(error))
+            use(REFERENCE)
+            return REFERENCE
     return name
 
 

@@ -138,6 +138,20 @@ def test_a_worker_takes_the_fastest_admitted_and_names_it(name: str, tmp_path: P
         assert backend_of(runtime.models[name]) == expected
 
 
+def test_a_back_end_that_no_longer_builds_leaves_the_reference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError("a library is damaged")
+
+    backends.record(tmp_path, [entry("ecg-beat", "torch-bf16", 1.5)])
+    monkeypatch.setattr(backends, "_torch_bf16", broken)
+    runtime = Runtime("cpu", folder=tmp_path)
+    runtime.load([registry.card("ecg-beat")])
+    assert not runtime.refused
+    assert backend_of(runtime.models["ecg-beat"]) == REFERENCE
+
+
 def entry(name: str, backend: str, speedup: float) -> Measured:
     return Measured(
         model=name, weights_sha256=registry.card(name).weights_sha256, machine=backends.machine(),
