@@ -52,7 +52,8 @@ def run(options: Options) -> list[Figure]:
         Figure(
             bar=2, what=f"{len(files)} slices of {kilobytes:.0f} KB, folder to durable row",
             unit="files/s", runs=dict(runs), wanted={k: v for k, v in WANTED.items() if k in runs},
-            note=f"ours counts the {0.2:g} s that a file must rest; milliseconds a file by stage: {told}. "
+            note=f"ours counts the {0.2:g} s that a file must rest; milliseconds a file by stage: {told}; "
+            "archive is of threads that seal and sync while other files are read and recorded. "
             "Orthanc syncs each file, storescp and cp sync nothing",
         )
     ]  # fmt: skip
