@@ -21,7 +21,11 @@ def examine(home: Path | None) -> list[Check]:
     parts: list[tuple[str, Callable[[settings.Settings], str], str]] = [
         ("settings", _settings, ""),
         ("home", _home, "run `wetread up` once, or name the home with --home"),
-        ("folders", _folders, "give the user that runs wetread read, write and search rights on the folder"),
+        (
+            "folders",
+            _folders,
+            "`wetread up` makes them; give the user that runs it read, write and search rights",
+        ),
         ("watching", _watching, "set WETREAD_WATCH_MODE to auto or polling: events are lost there"),
         ("key", _key, "restore keys/master.key (0600) from backup; without it payloads cannot be opened"),
         (
@@ -66,10 +70,10 @@ def _home(values: settings.Settings) -> str:
 
 
 def _folders(values: settings.Settings) -> str:
-    for name in settings.FOLDERS:
-        path = values.folder(name)
-        if not path.is_dir() or not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-            raise Misconfigured(f"{name} is missing, or may not be written")
+    missing = [name for name in settings.FOLDERS if not values.folder(name).is_dir()]
+    if missing:
+        raise Misconfigured(f"missing: {', '.join(missing)}")
+    values.require_access()
     return f"{len(settings.FOLDERS)} folders, all writable"
 
 

@@ -38,6 +38,7 @@ def run_ingest(settings: Settings, name: str) -> None:
     from ingest.service import Ingest, run
 
     store, archive = _open(settings, "ingest")
+    settings.require_access()
     metrics.serve(settings.http_host, settings.metrics_port)
     dispatch = Dispatch(
         store, queue.connect(settings.redis), queue.sender(queue.celery_app(settings.redis)),

@@ -60,6 +60,7 @@ class Up:
         """Makes the home if need be, migrates, starts every process. Raises WetreadError with the cure."""
         os.umask(0o077)  # findings are the owner's alone, wherever a library puts a file
         self.settings.make_folders()
+        self.settings.require_access()
         self._lock_home()
         self.port = self._http_port()
         store, _ = open_store(self.settings, create_key=True)

@@ -243,6 +243,15 @@ class Settings(BaseSettings):
                     "wetread, or name another with --home or WETREAD_INBOX"
                 ) from None
 
+    def require_access(self) -> None:
+        """Raises Misconfigured, naming it, where a folder cannot be read, written to and searched."""
+        for path in map(self.folder, FOLDERS):
+            if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+                raise Misconfigured(
+                    f"{path}: this user may not read, write and search it; wetread moves files out of the "
+                    "inbox and keeps its own beside it"
+                )
+
 
 def contradictions(values: Settings) -> list[str]:
     """Settings that defeat each other, each as a sentence that names both."""
@@ -300,7 +309,7 @@ def _stored(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        raise Misconfigured(f"wetread.toml: cannot be read ({error.strerror})") from None
+        raise Misconfigured(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise Misconfigured("wetread.toml: is not UTF-8; save it as such") from None
     except tomllib.TOMLDecodeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,18 @@ def test_a_home_that_cannot_be_made_says_where_and_what_to_do(tmp_path: Path) ->
     (tmp_path / "file").write_text("")
     with pytest.raises(Misconfigured, match=r"file/home: cannot make this folder .*--home"):
         load(tmp_path / "file" / "home").make_folders()
+
+
+def test_a_folder_that_may_not_be_written_to_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = load(tmp_path / "home")
+    found.make_folders()
+    found.require_access()
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: "inbox" not in str(path) and may(path, mode))
+    with pytest.raises(Misconfigured, match="home/inbox: this user may not"):
+        found.require_access()
 
 
 def test_the_database_lies_in_a_home_of_any_name(tmp_path: Path) -> None:
