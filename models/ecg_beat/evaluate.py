@@ -162,8 +162,8 @@ def curves(data: Path, *, folds: int | None = None) -> dict[str, Any]:
             "sex": np.array([told[name][1] for name in record]),
         },
         "unseen": bool(folds),
-        "note": "Beats of the annotated complexes. The share answered is that of whole recordings. "
-        "The calibration's one temperature is fitted on all these answers together.",
+        "note": "Beats of the annotated complexes. The share answered is that of whole recordings."
+        + (" The calibration's one temperature is fitted on all these answers together." if folds else ""),
     }
 
 
