@@ -46,9 +46,9 @@ class Bench:
     def __post_init__(self) -> None:
         self.ingest = self.again()
 
-    def again(self, cards: Sequence[ModelCard] = CARDS) -> Ingest:
+    def again(self, cards: Sequence[ModelCard] | None = None) -> Ingest:
         """Another ingest on the same home, as after a stop."""
-        intake = Intake(self.settings, self.store, self.archive, cards)
+        intake = Intake(self.settings, self.store, self.archive, cards or CARDS)
         dispatch = Dispatch(
             self.store, self.redis, lambda job_id, _: self.sent.append(job_id),
             resend_after_seconds=20, max_attempts=3,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -178,7 +179,8 @@ def _spoiled(data: bytes) -> Iterator[bytes]:
 def leaks(told: object) -> list[str]:
     """Her words in what is told, however they are written."""
     shown = (told if isinstance(told, str) else repr(told)).lower()
-    return [word for word in WORDS if word in shown]
+    # five digits alone come by chance within digests and ids
+    return [w for w in WORDS if re.search(rf"(?<![0-9a-f]){w}(?![0-9a-f])" if w == "90210" else w, shown)]
 
 
 def test_the_canary_is_in_every_file() -> None:
