@@ -13,7 +13,7 @@ from db.errors import Misconfigured
 from db.leases import LeaseWatch
 from db.logs import configure, get
 from db.settings import Settings
-from db.store import Store, migrate, open_store
+from db.store import Store, migrate, open_store, require_own
 
 LOADERS = 2  # models opened at a time: more would only wait for the interpreter
 
@@ -25,6 +25,7 @@ def _open(settings: Settings, service: str) -> tuple[Store, Archive]:
     configure(service)
     store, archive = open_store(settings, create_key=True)
     migrate(store)
+    require_own(store)
     metrics.announce()
     return store, archive
 

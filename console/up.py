@@ -27,7 +27,7 @@ from console.children import Child, open_log
 from console.liveness import Liveness
 from db.errors import Misconfigured, Unavailable
 from db.settings import Settings
-from db.store import migrate, open_store
+from db.store import migrate, open_store, require_own
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - the folder in it is made anew, and is the owner's alone
 HOME = "home"  #: in the folder of the counters: whose they are
@@ -65,6 +65,7 @@ class Up:
         self.port = self._http_port()
         store, _ = open_store(self.settings, create_key=True)
         migrate(store)
+        require_own(store)
         self._liveness = Liveness(self.settings, store)
         if self.settings.redis_url is None:
             self._start_valkey()

@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Insert, Row, Select, Table, Update, bindparam, insert, select, update
+from sqlalchemy import Connection, Insert, Row, Select, Table, Update, bindparam, func, insert, select, update
 
 from db.errors import Misconfigured
 from db.tables import AuditEntry, AuditHead
@@ -34,6 +34,11 @@ _HEAD: Select[Any, Any] = select(_head.c.seq, _head.c.hash).where(_head.c.id == 
 _MOVE: Update = update(_head).where(_head.c.id == 1).values(seq=bindparam("to"), hash=bindparam("newest"))
 _APPEND: Insert = insert(_entries)
 _HASH: Select[Any] = select(_entries.c.hash).where(_entries.c.seq == bindparam("at"))
+#: as they are hashed, then the hash
+_columns = (
+    _entries.c.seq, _entries.c.at, _entries.c.subject, _entries.c.action, _entries.c.detail,
+    _entries.c.previous, _entries.c.hash,
+)  # fmt: skip
 _text = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode
 
 
@@ -119,6 +124,16 @@ def holds(connection: Connection, path: Path | None) -> bool:
     return newest == anchor.hash
 
 
+def is_of(connection: Connection, key: bytes) -> bool:
+    """Was the log chained under this key, by its first entry or its newest? An empty one is anybody's.
+
+    Either may have been tampered with, which `verify` tells; that both were is less likely than another key.
+    """
+    ends = select(func.min(_entries.c.seq)).union(select(func.max(_entries.c.seq)))
+    rows = connection.execute(select(*_columns).where(_entries.c.seq.in_(ends))).all()
+    return not rows or any(row.hash == _hash(key, *tuple(row)[:-1]) for row in rows)
+
+
 def read_anchor(path: Path) -> Head | None:
     """The anchored entry, None where none was noted yet."""
     try:
@@ -131,10 +146,7 @@ def read_anchor(path: Path) -> Head | None:
 
 
 def _rows(connection: Connection) -> Generator[Row[int, str, str, str, str, str, str], None, None]:
-    table = AuditEntry.__table__.c
-    query = select(
-        table.seq, table.at, table.subject, table.action, table.detail, table.previous, table.hash
-    ).order_by(table.seq)
+    query = select(*_columns).order_by(_entries.c.seq)
     with connection.execution_options(yield_per=10_000).execute(query) as stream:
         for part in stream.partitions():
             yield from part

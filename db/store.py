@@ -162,6 +162,16 @@ def migrate(store: Store, version: str = "head") -> None:
         command.upgrade(config, version)
 
 
+def require_own(store: Store) -> None:
+    """Raises Misconfigured where the record was written under another master key: nothing would open."""
+    with store.read() as connection:
+        if not audit.is_of(connection, store.keys.audit):
+            raise Misconfigured(
+                f"the master key (id {store.keys.id}) is not the one that this record was written under; "
+                "restore that one from backup, or correct WETREAD_KEY_FILE or WETREAD_DATABASE_URL"
+            )
+
+
 def schema_version(store: Store) -> tuple[str | None, str]:
     """The database's migration and the newest this code has."""
     from alembic.runtime.migration import MigrationContext

@@ -73,7 +73,6 @@ class Ingest:
         """Picks up what the last stop left: claimed files, files that went away meanwhile."""
         self.intake.sweep()
         unfinished = self.intake.unfinished()
-        self.conveyor.add(*unfinished)
         claimed = {file.id for file in unfinished}
         with self.store.read() as connection:
             pending = ledger.open_files(connection, self.store.keys)
@@ -82,6 +81,7 @@ class Ingest:
             f.id for f in pending if f.id not in claimed and not os.path.lexists(self.inbox.root / f.name)
         ]
         self._withdraw(gone)
+        self.conveyor.add(*unfinished)  # last: the database may be away meanwhile, and this be tried again
 
     def _known_droppings(self, connection: Connection) -> set[str]:
         known = ledger.droppings(connection)
@@ -292,9 +292,9 @@ def run(ingest: Ingest, stop: threading.Event) -> None:
     log.info(
         "watching", mode="events" if ingest.watching.events else "polling", on=ingest.watching.file_system
     )
-    ingest.resume()
-    log.info("ingest_ready", held=len(ingest.conveyor.held))
     try:
+        _resumed(ingest, stop)
+        log.info("ingest_ready", held=len(ingest.conveyor.held))
         while not stop.is_set():
             try:
                 ingest.tick(list(events.drain()))
@@ -314,3 +314,16 @@ def run(ingest: Ingest, stop: threading.Event) -> None:
         with suppress(Unavailable):
             services.gone(ingest.store, ingest.name)
         log.info("ingest_stopped")
+
+
+def _resumed(ingest: Ingest, stop: threading.Event) -> None:
+    """Picks up what the last stop left, as soon as the database lets us."""
+    while not stop.is_set():
+        try:
+            ingest.resume()
+        except Unavailable as error:
+            metrics.errors.labels("ingest", "Unavailable").inc()
+            log.warning("waiting", reason=str(error))
+            stop.wait(random.uniform(0.5, 1.5))
+        else:
+            return

@@ -143,7 +143,7 @@ def consume(app: Celery, name: str, lanes: Sequence[str], diagnoser: Diagnoser |
         hand_back_after(diagnoser.settings.stop_seconds, lambda: diagnoser.busy_since is not None)
     app.worker_main(
         [
-            "worker", "--pool=solo", "--concurrency=1", "--without-gossip", "--without-mingle",
+            "--quiet", "worker", "--pool=solo", "--concurrency=1", "--without-gossip", "--without-mingle",
             "--without-heartbeat", "--loglevel=WARNING", f"--hostname={name}@%h",
             f"--queues={','.join([*map(queue_name, lanes), canary_queue(name)])}",
         ]

@@ -44,7 +44,7 @@ class NoteDiagnosis:
         if gate.stranger(note, self.linear.knows):
             inside, every = gate.known(note, self.linear.knows)
             return "nothing-known", (
-                f"{inside} of the note's {every} words are known, {gate.FEWEST_KNOWN} and half are asked"
+                f"{inside} of the note's {every} words are known; {gate.FEWEST_KNOWN} must be, and half"
             )
         if gate.mostly_denied(note, self.linear.knows):
             return "mostly-denied", "over half of the known words stand in denials"

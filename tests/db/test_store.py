@@ -12,9 +12,9 @@ from sqlalchemy import event, insert, text
 from sqlalchemy.exc import DBAPIError, StatementError
 
 from db.errors import Misconfigured, Unavailable
-from db.keys import Keys
+from db.keys import Keys, create
 from db.settings import load
-from db.store import Store, migrate, open_store
+from db.store import Store, migrate, open_store, require_own
 from db.tables import Case
 
 
@@ -120,6 +120,37 @@ def test_a_start_makes_no_new_key_to_what_is_sealed_under_a_lost_one(tmp_path: P
     with pytest.raises(Misconfigured, match="restore it from backup"):
         open_store(settings, create_key=True)
     assert not settings.master_key.exists()
+
+
+def test_another_master_key_than_the_record_s_is_refused(tmp_path: Path) -> None:
+    settings = load(tmp_path / "home")
+    store, _ = open_store(settings, create_key=True)
+    migrate(store)
+    require_own(store)  # an empty record is anybody's
+    with store.write() as writer:
+        writer.audit("file:x", "file:seen")
+    require_own(store)
+    store.close()
+    settings.master_key.unlink()
+    create(settings.master_key)
+    other, _ = open_store(settings)
+    with pytest.raises(Misconfigured, match="is not the one that this record was written under"):
+        require_own(other)
+    other.close()
+
+
+def test_a_log_that_was_tampered_with_at_one_end_is_still_its_key_s(store: Store) -> None:
+    for subject in ("file:x", "file:y"):
+        with store.write() as writer:
+            writer.audit(subject, "file:seen")
+    with store.engine.begin() as connection:
+        if connection.dialect.name == "sqlite":
+            connection.execute(text("DROP TRIGGER audit_no_update"))
+        else:
+            connection.execute(text("ALTER TABLE audit DISABLE TRIGGER ALL"))
+        connection.execute(text("UPDATE audit SET detail = 'x' WHERE seq = 2"))
+    require_own(store)
+    assert not store.verify_audit().ok
 
 
 def test_a_host_that_joins_a_database_must_bring_its_key(tmp_path: Path, postgresql_database: str) -> None:

@@ -21,6 +21,24 @@ from tests.bench import Bench
 from tests.builders import dicom_bytes, note_bytes, write_tree
 
 
+def test_a_database_that_is_away_at_the_start_is_waited_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop, tries, resume = threading.Event(), 0, bench.ingest.resume
+
+    def away_once() -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise Unavailable("database: OperationalError")
+        resume()
+
+    monkeypatch.setattr(bench.ingest, "resume", away_once)
+    monkeypatch.setattr(bench.ingest, "tick", lambda _: stop.set())
+    run(bench.ingest, stop)
+    assert tries == 2
+
+
 @pytest.mark.parametrize("fault", [ValueError, OSError, RecursionError])
 def test_a_failed_turn_does_not_end_the_loop(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
