@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from db import claims, conclusions, jobs, metrics
 from db.archive import Archive, Batch
@@ -40,7 +41,8 @@ class Reading:
     """A claimed job on its way: its payload, then its diagnosis, and the seconds each stage took."""
 
     job: Claimed
-    payload: object = None  #: a Payload, or what the model prepared of it
+    payload: Any = None  #: a Payload, or what the model prepared of it
+    prepared: bool = False
     diagnosis: Diagnosis | None = None
     device: str = "none"
     backend: str | None = None
@@ -205,6 +207,9 @@ class Diagnoser:
         """A half must still fill the device: it pays where that is not the CPU, or leaves a core idle."""
         if self.settings.decode_ahead != "auto":
             return self.settings.decode_ahead == "on"
+        return self._has_idle_core()
+
+    def _has_idle_core(self) -> bool:
         cores = len(os.sched_getaffinity(0))
         return self.runtime.device != "cpu" or 0 < self.settings.threads < cores
 
@@ -212,17 +217,19 @@ class Diagnoser:
         return [r for job in claimed if (r := self._decode(model, job)) is not None]
 
     def _decode(self, model: Model, job: Claimed) -> Reading | None:
-        """The job's payload, prepared; an input whose pixels cannot be decoded becomes an abstention."""
+        """The job's payload; an input whose pixels cannot be decoded becomes an abstention.
+
+        Where a core is idle it is prepared as well; else that would hold up the threads that compute.
+        """
         reading, stage = Reading(job), "decode"
         try:
             with _timed(reading, "fetch"):
                 inputs = [(source, self.archive.get(source.digest)) for source in job.inputs]
             with _timed(reading, "decode"):
-                payload = reading.payload = shielded.payload(inputs, model.card.needs)
-            if isinstance(model, Preparing):
+                reading.payload = shielded.payload(inputs, model.card.needs)
+            if isinstance(model, Preparing) and self._has_idle_core():
                 stage = "prepare"
-                with _timed(reading, stage):
-                    reading.payload = model.prepare(payload)
+                self._prepare(model, reading)
         except Rejected as why:
             reading.diagnosis = Diagnosis.abstain(why.code, why.sentence)
         except Unavailable as error:
@@ -253,7 +260,17 @@ class Diagnoser:
             for reading in readings:
                 self._forward(model, [reading])
 
+    @staticmethod
+    def _prepare(model: Preparing, reading: Reading) -> None:
+        with _timed(reading, "prepare"):
+            reading.payload = model.prepare(reading.payload)
+        reading.prepared = True
+
     def _examine(self, model: Model, readings: Sequence[Reading]) -> None:
+        if isinstance(model, Preparing):
+            for reading in readings:
+                if not reading.prepared:
+                    self._prepare(model, reading)
         start = time.perf_counter()
         payloads = [r.payload for r in readings if r.payload is not None]
         diagnoses = self.runtime.examine(model, payloads)
