@@ -147,7 +147,8 @@ def read_anchor(path: Path) -> Head | None:
 
 def _rows(connection: Connection) -> Generator[Row[int, str, str, str, str, str, str], None, None]:
     query = select(*_columns).order_by(_entries.c.seq)
-    with connection.execution_options(yield_per=10_000).execute(query) as stream:
+    # more rows at a time outlive the collector's young generations, and it goes through the whole heap
+    with connection.execution_options(yield_per=1_000).execute(query) as stream:
         for part in stream.partitions():
             yield from part
 
