@@ -25,7 +25,11 @@ class Postgres:
         self._uri = str(self._server.get_uri())
         lines = (self.folder / "postmaster.pid").read_text().splitlines()
         self._socket = lines[4].strip()
-        Path(self._socket).chmod(0o755)  # a service that may not pass over modes connects as well
+        self._open()
+
+    def _open(self) -> None:
+        """Lets services connect that may not pass over modes; the socket may lie beside the data."""
+        Path(self._socket).chmod(0o755)
 
     def database(self) -> str:
         """The SQLAlchemy URL of a new, empty database."""
@@ -63,11 +67,13 @@ class Postgres:
         )
 
     def _control(self, *arguments: str) -> bool:
+        self.folder.chmod(0o700)  # or the server refuses to start
         command = [str(self._server.bin_path / "pg_ctl"), "-D", str(self.folder), *arguments]
         done = subprocess.run(
             command, user=self._server.system_user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             stdin=subprocess.DEVNULL, timeout=60, check=False, cwd="/",
         )  # fmt: skip
+        self._open()
         return done.returncode == 0
 
     def close(self) -> None:
