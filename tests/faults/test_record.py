@@ -265,7 +265,7 @@ def test_row_26_messages_of_other_versions_are_understood(world: World, seen: Se
 
 
 def test_row_27_series_with_a_gap_and_a_late_instance(tmp_path: Path, seen: Seen) -> None:
-    quick = {"WETREAD_SERIES_QUIET_SECONDS": "1", "WETREAD_SERIES_WAIT_SECONDS": "6",
+    quick = {"WETREAD_SERIES_QUIET_SECONDS": "4", "WETREAD_SERIES_WAIT_SECONDS": "8",
              "WETREAD_MODELS": "hippocampus-mr"}  # fmt: skip
     world = World(tmp_path / "home", **quick)
     uid = "1.2.826.0.1.3680043.10.1.27"
