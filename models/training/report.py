@@ -116,7 +116,7 @@ def summary(
         "figure",
         "value (95 % interval)",
         "n",
-        "target on unseen data",
+        "target on unseen data, and whether this figure reaches it",
         "published",
         "answered",
     ]
