@@ -35,7 +35,7 @@ def run(options: Options) -> list[Figure]:
         options.skip("no faster back-end is admitted here: run the part `backends` first")
     model: Any = registry.load(MODEL, "cpu")
     set_threads(0)
-    films = options.count(300, 4)
+    films = options.count(500, 4)
     sources = {
         "ten films a study": data.films(options.folder / "tens", max(films // 10, 1), min(10, films)),
         "one film a study": data.films(options.folder / "ones", films),
