@@ -9,6 +9,7 @@ import importlib
 import resource
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -232,11 +233,9 @@ def _limit(memory: int) -> None:
 def _missing(question: dict[str, Any], _: bytes) -> Answer:
     """What a file lacks; of a DICOM object that lacks nothing its evidence: it says itself whose it is."""
     path = Path(question["path"])
-    try:
+    with suppress(Rejected):  # it may lack something, which is told below, or be refused when its turn comes
         if question["suffix"] != unpack.SUFFIX and identify.name_of(path, question["suffix"]) == "dicom":
             return {"gap": None, "evidence": _plain(identify.by_name("dicom").read(path))}, b""
-    except Rejected:  # it may lack something, or be refused when its turn comes
-        pass
     return {"gap": identify.missing(path, question["suffix"])}, b""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,17 +56,11 @@ def train(
     lines = [row("nearest shrunken centroids", [found for found, _ in cuts], labels)]
     shrinkage = centroids.choose(table, labels, seed)
     fitted = centroids.fit(table, labels, shrinkage)
-    degrees = [centroids.temperature(found, labels) for found, _ in cuts]
     furthest = max(float(distances.max()) for _, distances in cuts)
-    degree = float(np.mean(degrees))
+    degree = float(np.mean([centroids.temperature(found, labels) for found, _ in cuts]))
     centroids.save(fitted, out, temperature=[degree], furthest=[furthest], mean=table.mean(0))
     say(f"centroids: {lines[0]['right']} of {len(labels)} right, {len(fitted.genes)} genes")
-    for name, learner in LEARNERS.items():
-        if time.monotonic() > deadline:
-            break
-        found = [scores(learner, table, labels, FOLDS, seed + s) for s in range(SEEDS)]
-        lines.append(row(name, found, labels))
-        say(f"{name}: {lines[-1]['right']} of {len(labels)} right")
+    lines += _others(table, labels, seed, deadline, say)
     chances = np.stack([centroids.probabilities(found, degree).max(1) for found, _ in cuts])
     figures = {
         "n": len(labels),
@@ -81,10 +75,29 @@ def train(
     (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
     names = [tumour.short for tumour in sets.TUMOURS]
     plots.report(out, labels, centroids.probabilities(cuts[0][0], degree), classes=names)
-    notes = f"Compared out of fold, {FOLDS} folds cut in {SEEDS} ways, right of {len(labels)}:\n\n"
+    _carded(out, lines, measured(cuts[0][0], labels), len(labels))
+
+
+def _others(
+    table: Floats, labels: Labels, seed: int, deadline: float, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """The lines of the learners that do not serve, as many as the time allows."""
+    lines = []
+    for name, learner in LEARNERS.items():
+        if time.monotonic() > deadline:
+            break
+        found = [scores(learner, table, labels, FOLDS, seed + s) for s in range(SEEDS)]
+        lines.append(row(name, found, labels))
+        say(f"{name}: {lines[-1]['right']} of {len(labels)} right")
+    return lines
+
+
+def _carded(out: Path, lines: Sequence[dict[str, Any]], figure: dict[str, Any], count: int) -> None:
+    """Writes card and example beside the weights, with the comparison as notes."""
+    notes = f"Compared out of fold, {FOLDS} folds cut in {SEEDS} ways, right of {count}:\n\n"
     notes += package.comparison(lines) + "\n"
-    own, card = [measured(cuts[0][0], labels)], registry.card("tumour-expression")
-    package.again(out, card, version=VERSION, figures=own, notes=notes)
+    card = registry.card("tumour-expression")
+    package.again(out, card, version=VERSION, figures=[figure], notes=notes)
 
 
 def measured(scores: Floats, labels: Labels) -> dict[str, Any]:

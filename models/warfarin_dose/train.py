@@ -66,8 +66,6 @@ def train(
     """
     from safetensors.numpy import save_file
 
-    from models.card import read as read_card
-    from models.training import package
     from models.training.figures import report_values
 
     say = progress or (lambda _: None)
@@ -82,13 +80,7 @@ def train(
     arrays = {**fit(x, doses, seed), "background": background(x, seed)}
     out.mkdir(parents=True, exist_ok=True)
     save_file({n: np.ascontiguousarray(a) for n, a in arrays.items()}, out / WEIGHTS)
-    expected = np.concatenate([np.mean(list(one.values()), axis=0) for one in logs])
-    grid, best = aim.fit(expected, np.concatenate([doses] * REPEATS))
-    calibration = {
-        "doses": DOSES,
-        "aim": {"expected": grid.round(5).tolist(), "told": best.round(5).tolist()},
-        **_calibrated(patients, doses, told[0]),
-    }
+    calibration = {"doses": DOSES, "aim": _aim(logs, doses), **_calibrated(patients, doses, told[0])}
     (out / CALIBRATION).write_text(json.dumps(calibration, indent=2) + "\n", "utf-8")
     figures = {
         **compared["served"],
@@ -98,6 +90,21 @@ def train(
     }
     (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
     report_values(out, doses, told[0], unit="mg a week")
+    _carded(data, out, figures)
+
+
+def _aim(logs: Sequence[Mapping[str, Floats]], doses: Floats) -> dict[str, list[float]]:
+    """Which dose is told for an expected one, learnt from every division's out-of-fold members."""
+    expected = np.concatenate([np.mean(list(one.values()), axis=0) for one in logs])
+    grid, best = aim.fit(expected, np.concatenate([doses] * len(logs)))
+    return {"expected": grid.round(5).tolist(), "told": best.round(5).tolist()}
+
+
+def _carded(data: Path, out: Path, figures: dict[str, Any]) -> None:
+    """Writes card and example beside the weights: the release's words, or those true of a user's data."""
+    from models.card import read as read_card
+    from models.training import package
+
     served = read_card(HERE)
     own = not package.released(served.name, data)
     package.again(
