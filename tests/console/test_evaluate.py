@@ -7,7 +7,6 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,8 @@ import pytest
 from console import cli
 from models import registry
 
+pytestmark = pytest.mark.usefixtures("own_models")
 RELEASED = Path(registry.__file__).parent / "note_assertion"
-
-
-@pytest.fixture(autouse=True)
-def _registry() -> Iterator[None]:
-    yield
-    registry._homes.clear()
-    registry.cards.cache_clear()
 
 
 @pytest.fixture

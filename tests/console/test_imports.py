@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,14 +11,8 @@ from console.imports import imported
 from db.errors import Misconfigured
 from models import registry
 
+pytestmark = pytest.mark.usefixtures("own_models")
 LIKE = Path(registry.__file__).parent / "note_diagnosis"
-
-
-@pytest.fixture(autouse=True)
-def _registry() -> Iterator[None]:
-    yield
-    registry._homes.clear()
-    registry.cards.cache_clear()
 
 
 @pytest.fixture
