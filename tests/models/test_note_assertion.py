@@ -390,6 +390,13 @@ def test_train_weighs_a_closing_term(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not KIT.is_file(), reason="needs the data folder: set WETREAD_DATA")
+def test_the_card_tells_at_how_many_of_the_kit_s_concepts_a_problem_is_found() -> None:
+    found = evaluate.curves(KIT)["answered"]
+    share = f"{100 * sum(found) / len(found):.1f} % of the NegEx kit's concepts"
+    assert f"{share} ({sum(found)} of {len(found):,})" in " ".join(read_card(HERE).limits)
+
+
+@pytest.mark.skipif(not KIT.is_file(), reason="needs the data folder: set WETREAD_DATA")
 def test_negation_reaches_its_bar_on_the_kit() -> None:
     assert evaluate.evaluate(KIT)["f1"]["value"] >= 0.98
 
