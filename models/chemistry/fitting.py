@@ -75,10 +75,11 @@ def compared(
     lines: list[dict[str, Any]] = []
     for name, learner in LEARNERS.items():
         scores = np.zeros(len(data.answers))
-        for rows, others in cuts:
+        for number, (rows, others) in enumerate(cuts, 1):
             if time.monotonic() > deadline:
                 return lines
             scores[others] = learner(data, own, rows, others, seed)
+            say(f"fold {number}/{len(cuts)} of {name}")
         lines.append(line(name, scores, data, own))
         say(f"{name}: {headline(lines[-1])}")
     return lines
@@ -110,7 +111,7 @@ def train(
     part = measure.prepared(rows, own)
     say(f"{len(part.answers)} molecules, {len(np.unique(part.groups))} groups by {own.folds}")
     cuts = part.splits(measure.FOLDS, seed)
-    scores, likeness = measure.out_of_fold(part, own, cuts, seed=seed)
+    scores, likeness = measure.out_of_fold(part, own, cuts, seed=seed, progress=say)
     blend = measure.blended(scores, part.answers, own)
     said = calibrated(blend(scores), own)
     off = errors(said - part.answers, likeness)

@@ -234,7 +234,9 @@ def test_the_network_on_smiles_learns_what_letters_show(monkeypatch: pytest.Monk
     assert np.corrcoef(said, aims[places[30:]])[0, 1] > 0.8
 
 
-def test_a_training_ends_as_a_folder_that_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_tells_its_folds_and_ends_as_a_folder_that_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chains = ["C" * n + end for n in range(1, 11) for end in ("O", "N", "C", "(=O)O", "Cl", "Br")]
     rows = [f"{smiles},{1.0 - 0.6 * len(smiles)}" for smiles in chains]
     heading = "smiles,measured log solubility in mols per litre"
@@ -243,7 +245,9 @@ def test_a_training_ends_as_a_folder_that_serves(tmp_path: Path, monkeypatch: py
     few = own.model_copy(update={"trees": own.trees.model_copy(update={"rounds": 5})})
     monkeypatch.setattr("models.chemistry.fitting.recipe.read", lambda _: few)
     out = tmp_path / "solubility"
-    fitting.train(HERE, tmp_path / "set.csv", out, minutes=0)
+    said: list[str] = []
+    fitting.train(HERE, tmp_path / "set.csv", out, minutes=0, progress=said.append)
+    assert [line[:8] for line in said if line.startswith("fold")] == [f"fold {n}/5" for n in range(1, 6)]
     written = card.read(out)
     assert written.weights_sha256 != registry.card("solubility").weights_sha256
     assert "(5, by structure; 60 molecules)" in written.notes  # this training's, not the release's
