@@ -1,8 +1,4 @@
-"""Content-addressed payloads, encrypted: `archive/ab/<sha256 of the plain bytes>`.
-
-Format: magic, key id, nonce prefix, then AES-256-GCM chunks of 1 MiB. Each chunk's nonce holds its
-number and whether it is the last, so that chunks can neither be swapped nor cut off unnoticed.
-"""
+"""Content-addressed payloads, sealed (db/sealing.py): `archive/ab/<sha256 of the plain bytes>`."""
 
 from __future__ import annotations
 
@@ -11,25 +7,18 @@ import hashlib
 import os
 import re
 import socket
-import struct
 import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-from db.errors import Misconfigured, Unavailable
+from db.errors import Unavailable
 from db.ids import new_id
 from db.keys import Keys
+from db.sealing import CHUNK, Plain, blocks, chunks, unseal
 
-MAGIC = b"WETREAD1"
-CHUNK = 1 << 20
-TAG = 16
 GROUP = 3  #: from so many payloads on, two syncs of the whole file system cost less than two for each
 HALF_SECONDS = 3600  #: older than any payload that is still being written
 START_WRITING = 2  # SYNC_FILE_RANGE_WRITE
@@ -123,8 +112,8 @@ class Batch:
         Raises Unavailable when it cannot be written, or was changed by its sender meanwhile.
         """
         before = source.stat()
-        with source.open("rb") as file:
-            digest, size = self._seal(_chunks(file))
+        with source.open("rb", buffering=0) as file:
+            digest, size = self._seal(chunks(file))
         after = source.stat()
         if (before.st_size, before.st_mtime_ns) != (
             after.st_size,
@@ -182,25 +171,25 @@ class Batch:
             temporary.replace(target)
             self._changed.add(target.parent)
 
-    def _seal(self, chunks: Iterable[bytes]) -> tuple[str, int]:
+    def _seal(self, plain: Iterable[Plain]) -> tuple[str, int]:
         """Chunks sealed to a file that has no name yet; their SHA-256 and size."""
         found, size = hashlib.sha256(), 0
 
-        def hashed() -> Iterator[bytes]:
+        def hashed() -> Iterator[Plain]:
             nonlocal size
-            for chunk in chunks:
+            for chunk in plain:
                 found.update(chunk)
                 size += len(chunk)
                 yield chunk
 
         with _written():
-            self._archive.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._lock:
                 if self._folder is None:
+                    self._archive.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                     self._folder = os.open(self._archive.folder, os.O_RDONLY)
             temporary = self._archive.folder / f".{new_id()}.{os.getpid()}.{socket.gethostname()}.tmp"
             try:
-                _write(temporary, seal(hashed(), self._keys))
+                _write(temporary, blocks(hashed(), self._keys))
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
@@ -247,15 +236,18 @@ def _written() -> Iterator[None]:
         raise Unavailable(f"archive: cannot write ({error.strerror}); is the disk full?") from error
 
 
-def _write(path: Path, blocks: Iterable[bytes]) -> None:
+def _write(path: Path, sealed: Iterable[memoryview]) -> None:
     """Writes a file readable by its owner alone, and has the disk begin with it; it is not waited for."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        for block in blocks:
-            file.write(block)
-        file.flush()
+    try:
+        for block in sealed:
+            written = 0
+            while written < len(block):
+                written += os.write(descriptor, block[written:])
         if _libc is not None and hasattr(_libc, "sync_file_range"):
-            _libc.sync_file_range(file.fileno(), ctypes.c_int64(0), ctypes.c_int64(0), START_WRITING)
+            _libc.sync_file_range(descriptor, ctypes.c_int64(0), ctypes.c_int64(0), START_WRITING)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -284,13 +276,13 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def seal_file(target: Path, chunks: Iterable[bytes], keys: Keys) -> None:
+def seal_file(target: Path, plain: Iterable[Plain], keys: Keys) -> None:
     """Writes chunks sealed to a file that appears whole or not at all, synced with its folder."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            for block in seal(chunks, keys):
+            for block in blocks(plain, keys):
                 file.write(block)
             file.flush()
             os.fsync(file.fileno())
@@ -305,51 +297,3 @@ def sync_folder(folder: Path) -> None:
     """Makes renames in a folder durable."""
     with _opened(folder) as descriptor:
         os.fsync(descriptor)
-
-
-def seal(chunks: Iterable[bytes], keys: Keys) -> Iterator[bytes]:
-    """The sealed form of plain chunks (each but the last of CHUNK bytes)."""
-    prefix = os.urandom(7)
-    header = MAGIC + keys.id.encode() + prefix
-    cipher = AESGCM(keys.archive)
-    yield header
-    for number, chunk, last in _numbered(chunks):
-        yield cipher.encrypt(_nonce(prefix, number, last), chunk, header)
-
-
-def unseal(file: BinaryIO, keys: Keys) -> Iterator[bytes]:
-    """The plain chunks of a sealed file. Raises Unavailable when altered, Misconfigured under another key."""
-    header = file.read(len(MAGIC) + 8 + 7)
-    if header[: len(MAGIC)] != MAGIC or len(header) != len(MAGIC) + 15:
-        raise Unavailable("archive: not a sealed payload; restore it from backup")
-    if header[8:16] != keys.id.encode():
-        raise Misconfigured(f"archive: sealed under key {header[8:16]!r}, this installation has {keys.id}")
-    cipher = AESGCM(keys.archive)
-    blocks = iter(lambda: file.read(CHUNK + TAG), b"")
-    for number, block, last in _numbered(blocks):
-        try:
-            yield cipher.decrypt(_nonce(header[16:], number, last), block, header)
-        except InvalidTag as error:
-            raise Unavailable(
-                "archive: a sealed payload was altered or cut; restore it from backup"
-            ) from error
-
-
-def _nonce(prefix: bytes, number: int, last: bool) -> bytes:
-    return prefix + struct.pack(">I", number) + bytes([last])
-
-
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    return iter(lambda: file.read(CHUNK), b"")
-
-
-def _numbered(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes, bool]]:
-    """Each chunk with its number and whether it is the last; an empty input is one empty chunk."""
-    number, held = 0, b""
-    started = False
-    for chunk in chunks:
-        if started:
-            yield number, held, False
-            number += 1
-        held, started = chunk, True
-    yield number, held, True

@@ -10,10 +10,11 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
 from db import ledger, series
-from db.archive import CHUNK, seal_file, sha256_of, sync_folder, unseal
+from db.archive import seal_file, sha256_of, sync_folder
 from db.errors import Misconfigured, Rejected, Unavailable
 from db.keys import Keys
 from db.records import FileState
+from db.sealing import chunks, unseal
 from db.store import Store
 
 PAYLOAD, REASON, LINK = "payload.sealed", "reason.json", "not-a-file"
@@ -40,8 +41,8 @@ def _put(place: Path, work: Path, keys: Keys, why: Rejected, *, stage: str, now:
         size = work.stat().st_size
         try:
             digest = sha256_of(work)
-            with work.open("rb") as file:
-                seal_file(place / PAYLOAD, iter(lambda: file.read(CHUNK), b""), keys)
+            with work.open("rb", buffering=0) as file:
+                seal_file(place / PAYLOAD, chunks(file), keys)
         except PermissionError:
             digest = None
     describe(place, why, stage=stage, now=now, digest=digest, size=size)

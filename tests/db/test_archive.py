@@ -13,9 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from db.archive import CHUNK, TAG, Archive, Batch, seal, unseal
+from db.archive import Archive, Batch
 from db.errors import Misconfigured, Unavailable
 from db.keys import Keys
+from db.sealing import CHUNK, TAG, seal, unseal
 
 HEADER = 23  # magic 8, key id 8, nonce prefix 7
 MEGABYTES = 2 * CHUNK + 1
