@@ -16,8 +16,12 @@ Check = dict[str, Any]
 
 
 def examine(home: Path | None) -> list[Check]:
-    """Every check in order; a failed one does not stop the next."""
-    values = settings.load(home)
+    """Every check in order; a failed one does not stop the next, but for the settings, which all rest on."""
+    try:
+        values = settings.load(home)
+    except Misconfigured as error:
+        fix = "mend them; `wetread settings` lists all, with what is wrong"
+        return [{"check": "settings", "ok": False, "detail": str(error), "fix": fix}]
     parts: list[tuple[str, Callable[[settings.Settings], str], str]] = [
         ("settings", _settings, ""),
         ("home", _home, "run `wetread up` once, or name the home with --home"),
@@ -55,7 +59,15 @@ def _try(name: str, check: Callable[[settings.Settings], str], values: settings.
         detail = (
             str(error) if isinstance(error, WetreadError) else f"{type(error).__name__}: {error.strerror}"
         )
-        return {"check": name, "ok": False, "detail": detail, "fix": fix}
+        return {"check": name, "ok": False, "detail": detail, "fix": getattr(error, "fix", fix)}
+
+
+class _Ailing(Misconfigured):
+    """A check that failed for a reason with a fix of its own."""
+
+    def __init__(self, detail: str, fix: str) -> None:
+        super().__init__(detail)
+        self.fix = fix
 
 
 def _settings(_: settings.Settings) -> str:
@@ -112,8 +124,10 @@ def _audit(values: settings.Settings) -> str:
 
 
 def _redis(values: settings.Settings) -> str:
-    waiting = queue.depth(queue.connect(values.redis))
-    return f"answers, {sum(waiting.values())} hints waiting"
+    client = queue.connect(values.redis)
+    if ill := queue.trouble(client):
+        raise _Ailing(ill.met, ill.cure)
+    return f"takes hints, {sum(queue.depth(client).values())} waiting"
 
 
 def _disk(values: settings.Settings) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from db.errors import Unavailable
@@ -98,9 +98,46 @@ def depth(client: Redis, lanes: Iterable[str] = LANES) -> dict[str, int]:
         raise Unavailable(f"redis: {type(error).__name__}; is it up?") from None
 
 
-def is_up(client: Redis) -> bool:
-    """Redis takes what is written: a full one, or one whose disk is full, answers a ping all the same."""
+class Trouble(NamedTuple):
+    """What keeps Redis from taking hints."""
+
+    answers: bool  #: it is there, but refuses to write
+    met: str  #: what was met
+    cure: str  #: what to do
+
+
+GONE = Trouble(
+    False, "does not answer", "start it (`wetread up` starts its own), or correct WETREAD_REDIS_URL"
+)
+REFUSALS = {  #: the first word of its refusal -> what was met, what to do
+    "MISCONF": ("cannot write to its disk", "free space where its data lies; its log says more"),
+    "OOM": ("is out of memory", "raise its maxmemory, or remove what else it holds"),
+    "READONLY": ("is a replica, which takes no writes", "name the primary in WETREAD_REDIS_URL"),
+    "NOREPLICAS": ("misses replicas that it must have", "start them, or lower its min-replicas-to-write"),
+    "LOADING": ("is still loading its data", "wait; its log says how far it is"),
+    "NOPERM": ("does not allow this user to write", "grant it in its access list (ACL)"),
+    "NOAUTH": ("asks for a password", "put it into WETREAD_REDIS_URL"),
+    "WRONGPASS": ("refuses user or password", "correct them in WETREAD_REDIS_URL"),
+}
+
+
+def trouble(client: Redis) -> Trouble | None:
+    """What keeps Redis from taking a hint, None when it takes one.
+
+    A write tells: a full one, or one whose disk is full, answers a ping all the same.
+    """
     try:
-        return bool(client.set("wetread.alive", 1, ex=60))
-    except RedisError:
-        return False
+        client.set("wetread.alive", 1, ex=60)
+    except RedisError as error:
+        # the client cuts off the first word of a refusal that it knows, and keeps it as its status
+        word = getattr(error, "status_code", None) or str(error).partition(" ")[0]
+        if word not in REFUSALS and not isinstance(error, ResponseError):
+            return GONE
+        met, cure = REFUSALS.get(word, ("refuses to write", "see its log"))
+        return Trouble(True, f"answers, but {met}", cure)
+    return None
+
+
+def is_up(client: Redis) -> bool:
+    """Redis takes what is written."""
+    return trouble(client) is None

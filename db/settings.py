@@ -8,15 +8,21 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from db.errors import Misconfigured
 from db.spelling import PREFIX, in_file, misspelt
 
 FOLDERS = ("inbox", "quarantine", "archive", "work", "valkey", "logs", "keys", "metrics", "models")
+
+URLS = {  #: setting -> the schemes that its URL may have, and how one looks
+    "database_url": (("sqlite", "postgresql", "postgresql+psycopg"),
+                     "postgresql+psycopg://user:password@host:5432/database"),
+    "redis_url": (("redis", "rediss"), "redis://:password@host:6379/0"),
+}  # fmt: skip
 
 
 class Settings(BaseSettings):
@@ -191,6 +197,20 @@ class Settings(BaseSettings):
         None, ge=0, description="days a quarantined file's bytes are kept; unset: for ever"
     )
 
+    @field_validator(*URLS)
+    @classmethod
+    def _must_be_url(cls, value: SecretStr | None, about: ValidationInfo) -> SecretStr | None:
+        """Refused here, in words of ours: a library's would come later, and might show a password."""
+        schemes, example = URLS[str(about.field_name)]
+        try:
+            found = urlsplit("" if value is None else value.get_secret_value())
+            well = value is None or (found.scheme in schemes and found.port != 0)  # a port of letters raises
+        except ValueError:
+            well = False
+        if not well:
+            raise ValueError(f"should be a URL such as {example}")
+        return value
+
     def folder(self, name: str) -> Path:
         """A folder of the home by its name in FOLDERS."""
         if name == "inbox" and self.inbox is not None:
@@ -326,5 +346,6 @@ def _checked(values: Mapping[str, Any], source: str) -> Settings:
     except ValidationError as error:
         names = [str(e["loc"][0]) for e in error.errors()]
         spelt = [PREFIX + name.upper() if source == "environment" else name for name in names]
-        wrong = [f"{name}: {e['msg']}" for name, e in zip(spelt, error.errors(), strict=True)]
+        said = [str(e["msg"]).removeprefix("Value error, ") for e in error.errors()]
+        wrong = [f"{name}: {sentence}" for name, sentence in zip(spelt, said, strict=True)]
         raise Misconfigured(f"{source}: {'; '.join(wrong)}") from None

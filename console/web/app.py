@@ -29,7 +29,8 @@ PAGE_RESULTS = 50
 
 def checks(settings: Settings, store: Store, client: Redis) -> dict[str, str]:
     """What must hold to do the work, each `ok` or what is wrong."""
-    found = {"database": "ok", "redis": "ok" if queue.is_up(client) else "does not answer"}
+    ill = queue.trouble(client)
+    found = {"database": "ok", "redis": "ok" if ill is None else f"{ill.met}; {ill.cure}"}
     try:
         version, newest = schema_version(store)
         if version != newest:

@@ -110,10 +110,23 @@ def test_one_ready_worker_of_two_is_enough(client: TestClient, store: Store) -> 
 def test_without_redis_it_is_not_ready_and_still_serves(settings: Settings, store: Store) -> None:
     away = queue.connect("redis://127.0.0.1:1/0")
     with TestClient(create(settings, store, away)) as client:
-        assert client.get("/readyz").json()["checks"]["redis"] == "does not answer"
+        assert client.get("/readyz").json()["checks"]["redis"].startswith("does not answer; start it")
         assert samples(client)["wetread_redis_up",] == 0
         assert client.get("/").status_code == 200
     away.close()
+
+
+def test_a_redis_that_cannot_write_is_told_from_one_that_does_not_answer(
+    client: TestClient, redis: Redis
+) -> None:
+    redis.config_set("min-replicas-to-write", 1)
+    try:
+        told = client.get("/readyz").json()["checks"]["redis"]
+    finally:
+        redis.config_set("min-replicas-to-write", 0)
+    assert told == (
+        "answers, but misses replicas that it must have; start them, or lower its min-replicas-to-write"
+    )
 
 
 def test_without_a_home_or_database_the_rest_is_still_told(

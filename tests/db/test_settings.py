@@ -108,6 +108,14 @@ def test_a_wrong_setting_s_value_is_not_shown(tmp_path: Path, name: str) -> None
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.parametrize("url", ["", "hunter2", "mysql://u:hunter2@h/d", "redis://h:hunter2/0"])
+def test_an_address_that_is_no_url_of_ours_is_refused_with_an_example(tmp_path: Path, url: str) -> None:
+    for name, scheme in (("database_url", r"postgresql\+psycopg"), ("redis_url", "redis")):
+        with pytest.raises(Misconfigured, match=f"{name}: should be a URL such as {scheme}://") as caught:
+            load(write(tmp_path, f"{name} = '{url}'"))
+        assert SECRET not in str(caught.value)
+
+
 def test_secrets_are_not_printed() -> None:
     found = Settings(redis_url=f"redis://:{SECRET}@h/0", database_url=f"postgresql://u:{SECRET}@h/d")  # type: ignore[arg-type]
     assert SECRET not in repr(found) + str(found)
