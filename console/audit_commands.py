@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from console.shared import Home, Json, answer, answer_json, opened, say, table
+from console.shared import Home, Json, answer, answer_json, listing, opened, say
+from console.wording import utc
 
 audit = typer.Typer(help="The append-only audit log.", no_args_is_help=True)
 
@@ -17,7 +18,7 @@ audit = typer.Typer(help="The append-only audit log.", no_args_is_help=True)
 def audit_list(
     home: Home = None,
     subject: Annotated[str | None, typer.Option(help="Only of this subject, e.g. job:<id>.")] = None,
-    limit: Annotated[int, typer.Option(min=1)] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many, the newest.")] = 100,
     as_json: Json = False,
 ) -> None:
     """The newest entries."""
@@ -28,8 +29,13 @@ def audit_list(
     if as_json:
         answer_json(found)
     else:
-        rows = [[e["seq"], e["at"], e["action"], e["subject"], json.dumps(e["detail"])] for e in found]
-        table("", ["seq", "at (UTC)", "action", "subject", "detail"], rows)
+        rows = [[e["seq"], utc(e["at"]), e["action"], e["subject"], json.dumps(e["detail"])] for e in found]
+        nothing = "nothing has happened yet: every file dropped into the inbox leaves its trace here"
+        if subject is not None:
+            nothing = (
+                f"no entry is of {subject}; a subject is file:ID, evidence:ID, job:ID, result:ID, series:ID"
+            )
+        listing(["seq", "at (UTC)", "action", "subject", "detail"], rows, nothing)
 
 
 @audit.command("verify")
@@ -55,7 +61,8 @@ def audit_verify(home: Home = None, as_json: Json = False) -> None:
 
 @audit.command("export")
 def audit_export(
-    out: Annotated[Path, typer.Option(help="File to write, one JSON entry a line.")], home: Home = None
+    out: Annotated[Path, typer.Option(dir_okay=False, help="File to write, one JSON entry a line.")],
+    home: Home = None,
 ) -> None:
     """Write every entry to a file."""
     from db import reports

@@ -19,6 +19,7 @@ from console import (
     retention,
     rules_commands,
     series_commands,
+    settings_command,
 )
 from console.shared import Home, answer, say
 
@@ -32,11 +33,10 @@ app.add_typer(audit_commands.audit, name="audit")
 app.add_typer(model_commands.models, name="models")
 app.add_typer(rules_commands.rules, name="rules")
 COMMANDS: tuple[Callable[..., None], ...] = (
-    look.status, findings.results, findings.case, look.requeue, series_commands.complete, look.settings,
-    look.doctor, model_commands.explain, model_commands.replay, retention.retention,
+    look.status, findings.results, findings.case, look.requeue, series_commands.complete,
+    settings_command.settings, look.doctor, model_commands.explain, model_commands.replay,
+    retention.retention,
 )  # fmt: skip
-for _command in COMMANDS:
-    app.command()(_command)
 Name = Annotated[
     str | None, typer.Option("--name", help="Name among the services.", show_default="with the host")
 ]
@@ -63,7 +63,7 @@ def _of_system(error: OSError) -> str:
     """What the system refused. A path is shown only where it was typed: a file's name may be a patient's."""
     from db.logs import place
 
-    typed = error.filename is not None and str(error.filename) in sys.argv
+    typed = error.filename is not None and str(error.filename) in [os.path.normpath(a) for a in sys.argv]
     return f"{error.filename if typed else place(error)}: {error.strerror or 'the system refused'}"
 
 
@@ -161,6 +161,10 @@ def web(home: Home = None, name: Name = None) -> None:
     from db.settings import load
 
     run_web(load(home), name or service_name("web"))
+
+
+for _command in COMMANDS:
+    app.command()(_command)
 
 
 def service_name(kind: str) -> str:

@@ -39,6 +39,8 @@ def run(say: Callable[[str], None], answer: Callable[[str], None]) -> None:
         try:
             up.start()
             up.wait_ready()
+            if up.stopping:
+                raise Unavailable("stopped before the services were ready")
             say(f"ready; page at {up.url}/ while this runs")
             count = samples.write(settings.folder("inbox"))
             say(f"dropped {count} sample files; reading them")
@@ -53,7 +55,9 @@ def _wait(settings: Settings, up: Up, count: int) -> None:
     deadline = time.monotonic() + SECONDS
     while not _read(store, count):
         up.tend()
-        if up.stopping or time.monotonic() > deadline:
+        if up.stopping:
+            raise Unavailable(f"stopped before all samples were read: {_state(store)}")
+        if time.monotonic() > deadline:
             raise Unavailable(f"the samples were not all read: {_state(store)}; `make up` keeps its logs")
         time.sleep(0.2)
     store.close()

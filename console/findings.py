@@ -8,21 +8,32 @@ import json
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from console.shared import Home, Json, answer, answer_json, opened, say, table
-from console.wording import measured, named, outcome, read_by
+from console.wording import measured, named, outcome, read_by, utc
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+LIMIT = 1000  #: results that are listed unless --limit says otherwise
+CODED = ("code", "system", "meaning", "evidence")  #: the last columns of a CSV
 
 
 def results(
     home: Home = None,
     case: Annotated[str | None, typer.Option(help="Only this case.")] = None,
-    since: Annotated[datetime | None, typer.Option(help="Only results since this UTC time.")] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(help="Only results since this time (UTC unless it names its zone): 2026-11-22T08:30."),
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Only this model's.")] = None,
     finding: Annotated[str | None, typer.Option(help="Only this finding code.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most this many, newest first.")] = 1000,
+    limit: Annotated[
+        int | None, typer.Option(min=1, show_default=str(LIMIT), help="At most this many, newest first.")
+    ] = None,
     form: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
     as_json: Json = False,
 ) -> None:
@@ -31,15 +42,29 @@ def results(
 
     if form not in ("table", "json", "csv"):
         raise typer.BadParameter(f"{form}: expected table, json or csv", param_hint="--format")
-    bound = since.replace(tzinfo=UTC) if since else None
-    with opened(home) as (_, store, _archive), store.read() as connection:
-        found = reports.results(connection, since=bound, limit=limit, case_id=case, model=model, code=finding)
+    if as_json and form == "csv":
+        raise typer.BadParameter("csv, and --json as well: name one", param_hint="--format")
+    wanted = {"case_id": case, "model": model, "code": finding}
+    bound = since.replace(tzinfo=since.tzinfo or UTC) if since else None
+    with opened(home) as (settings, store, _archive), store.read() as connection:
+        found = reports.results(connection, since=bound, limit=limit or LIMIT + 1, **wanted)
+        columns = _columns(connection)
+    if limit is None and len(found) > LIMIT:
+        found = found[:LIMIT]
+        say(f"these are the newest {LIMIT} results; --limit N lists more, --since and --model fewer")
     if as_json or form == "json":
         answer_json(found)
     elif form == "csv":
-        _csv(found)
-    else:
+        _csv(columns, found)
+    elif found:
         results_table(found)
+    elif since or any(wanted.values()):
+        answer("no result is of these; `wetread results` lists all")
+    else:
+        from console.up import shown
+
+        inbox = shown(settings.folder("inbox"))
+        answer(f"no results yet: drop files into {inbox}; `wetread status` says how far they are")
 
 
 def results_table(found: list[dict[str, Any]], *, of_one_case: bool = False) -> None:
@@ -57,23 +82,29 @@ def results_table(found: list[dict[str, Any]], *, of_one_case: bool = False) -> 
     table("", columns, rows)
 
 
-def _csv(found: list[dict[str, Any]]) -> None:
-    flat = []
-    for result in found:
-        finding = result.pop("finding") or {}
-        evidence = json.dumps(result.pop("evidence"))
-        flat.append(
-            {**result, **{k: finding.get(k) for k in ("code", "system", "meaning")}, "evidence": evidence}
-        )
+def _columns(connection: Connection) -> list[str]:
+    """The columns of a CSV, in order: also where there is no row to tell them."""
+    from sqlalchemy import text
+
+    found = connection.execute(text("SELECT * FROM v_results LIMIT 0")).keys()
+    return [*(name for name in found if name not in CODED), *CODED]
+
+
+def _csv(columns: list[str], found: list[dict[str, Any]]) -> None:
     out = io.StringIO()
-    if flat:
-        writer = csv.DictWriter(out, list(flat[0]))
-        writer.writeheader()
-        writer.writerows(flat)
+    writer = csv.DictWriter(out, columns)
+    writer.writeheader()
+    for result in found:
+        code, evidence = result.pop("finding") or {}, json.dumps(result.pop("evidence"))
+        writer.writerow({**result, **{name: code.get(name) for name in CODED}, "evidence": evidence})
     sys.stdout.write(out.getvalue())
 
 
-def case(case_id: Annotated[str, typer.Argument()], home: Home = None, as_json: Json = False) -> None:
+def case(
+    case_id: Annotated[str, typer.Argument(metavar="CASE", help="As `wetread results` names it.")],
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
     """One case: its evidence, timeline with durations, readings and reviews."""
     from db import reports
     from models import fusion
@@ -88,14 +119,26 @@ def case(case_id: Annotated[str, typer.Argument()], home: Home = None, as_json: 
     if as_json:
         answer_json(found)
         return
-    answer(f"case {case_id}   patient {found['patient'] or 'unknown'}   since {found['created_at']}")
-    inputs = [[e["id"], e["kind"], e["facts"].get("modality"), e["received_at"]] for e in found["inputs"]]
-    table("Inputs", ["evidence", "kind", "modality", "received"], inputs)
+    answer(f"case {case_id}   patient {found['patient'] or 'unknown'}   since {utc(found['created_at'])} UTC")
+    inputs = [
+        [e["id"], e["kind"], e["facts"].get("modality"), utc(e["received_at"])] for e in found["inputs"]
+    ]
+    table("Inputs", ["evidence", "kind", "modality", "received (UTC)"], inputs)
     _wholeness(found)
-    results_table(found["results"], of_one_case=True)
+    if found["results"]:
+        results_table(found["results"], of_one_case=True)
+    else:
+        answer("no results yet; `wetread status` says how far the readings are")
     _summary(found["summary"])
-    steps = [[t["seconds"], t["action"], t["subject"], json.dumps(t["detail"])] for t in found["timeline"]]
+    steps = [[t["seconds"], t["action"], t["subject"], _detail(t["detail"])] for t in found["timeline"]]
     table("Timeline", ["seconds", "step", "of", "detail"], steps)
+
+
+def _detail(detail: dict[str, Any]) -> str:
+    """A step's particulars; that it is of this case is known."""
+    return ", ".join(
+        f"{name} {value}" for name, value in detail.items() if name != "case" and value is not None
+    )
 
 
 def _summary(answers: list[dict[str, Any]]) -> None:

@@ -1,41 +1,63 @@
-"""The commands that look at an installation: status, settings, doctor; and requeue."""
+"""The commands that look at an installation: status and doctor; and requeue."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from console.shared import Home, Json, answer, answer_json, opened, say, table
+from console.wording import lasting, moment
+
+if TYPE_CHECKING:
+    from db.settings import Settings
 
 
 def status(home: Home = None, as_json: Json = False) -> None:
     """Services, files by state, jobs by state and lane, oldest pending, last success."""
-    from db import queue, reports, services
-    from db.errors import WetreadError
+    from db import reports, services
 
     with opened(home) as (settings, store, _), store.read() as connection:
+        last, now = reports.last_success(connection), store.now()
         found: dict[str, Any] = {
             "files": reports.file_counts(connection),
             "jobs": reports.jobs_by_state(connection),
             "lanes": reports.jobs_by_lane(connection),
-            "oldest_pending_seconds": reports.oldest_pending(connection, store.now()),
-            "last_success": reports.last_success(connection),
+            "oldest_pending_seconds": reports.oldest_pending(connection, now),
+            "last_success": None if last is None else last.isoformat(timespec="milliseconds"),
             "services": services.alive(store, connection, services.FRESH_BEATS * settings.heartbeat_seconds),
         }
-        try:
-            client = queue.connect(settings.redis)
-            found["services"]["valkey"] = {"state": "ready" if queue.is_up(client) else "lost", "pid": None}
-        except WetreadError:
-            found["services"]["valkey"] = {"state": "not set up", "pid": None}
+    found["services"]["valkey"] = _redis(settings)
     if as_json:
         answer_json(found)
         return
-    table(
-        "Services",
-        ["service", "state", "pid"],
-        [[n, s["state"], s["pid"]] for n, s in found["services"].items()],
-    )
+    _show(found)
+    oldest = found["oldest_pending_seconds"]
+    answer(f"oldest pending: {lasting(oldest) if oldest else 'none'}")
+    answer(f"last success: {'never' if last is None else moment(last, now)}")
+    for line in advice(found):
+        answer(line)
+
+
+def _redis(settings: Settings) -> dict[str, Any]:
+    """Redis among the services: its state, and what keeps it from taking hints."""
+    from db import queue
+    from db.errors import WetreadError
+
+    try:
+        ill = queue.trouble(queue.connect(settings.redis))
+    except WetreadError as error:
+        return {"state": "not set up", "pid": None, "reason": str(error)}
+    if ill is None:
+        return {"state": "ready", "pid": None}
+    state = "refusing" if ill.answers else "lost"
+    return {"state": state, "pid": None, "reason": f"{ill.met}; {ill.cure}"}
+
+
+def _show(found: dict[str, Any]) -> None:
+    """What `status` found, as tables."""
+    rows = [[name, service["state"], service["pid"]] for name, service in found["services"].items()]
+    table("Services", ["service", "state", "pid"], rows)
     table("Files", list(found["files"]), [list(found["files"].values())])
     table("Jobs", list(found["jobs"]), [list(found["jobs"].values())])
     lanes = [
@@ -43,12 +65,26 @@ def status(home: Home = None, as_json: Json = False) -> None:
     ]
     if lanes:
         table("Jobs not concluded, by lane", ["lane", "state", "jobs"], lanes)
-    oldest, last = found["oldest_pending_seconds"], found["last_success"] or "never"
-    answer(f"oldest pending: {oldest:.1f} s; last success: {last}")
+
+
+def advice(found: dict[str, Any]) -> list[str]:
+    """What of a status calls for somebody, each with what to do."""
+    lines = []
+    alive = found["services"]
+    lost = [name for name, service in alive.items() if name != "valkey" and service["state"] == "lost"]
+    if not set(alive) - {"valkey"}:
+        lines.append("no service runs: start them (`wetread up`)")
+    if lost:
+        lines.append(f"lost: {', '.join(lost)}; see logs/ in the home, or start again")
+    if reason := alive["valkey"].get("reason"):
+        lines.append(f"redis: {reason}")
+    if found["jobs"]["failed"]:
+        lines.append("failed jobs: v_jobs.error says where; `wetread requeue --failed` tries them again")
+    return lines
 
 
 def requeue(
-    job: Annotated[str | None, typer.Argument(help="A failed job's id.")] = None,
+    job: Annotated[str | None, typer.Argument(metavar="JOB", help="A failed job's id.")] = None,
     failed: Annotated[bool, typer.Option("--failed", help="All failed jobs.")] = False,
     home: Home = None,
 ) -> None:
@@ -59,28 +95,10 @@ def requeue(
         raise typer.BadParameter("name a JOB, or --failed")
     with opened(home) as (_, store, _archive):
         done = jobs.requeue(store, None if failed else [str(job)])
-    say(f"requeued {len(done)}")
+    say(f"requeued {len(done)}" if done or job else "no job has failed: nothing to requeue")
     if job and not done:
         say(f"{job} is not a failed job, or its input is no longer kept; see `wetread status`")
         raise typer.Exit(1)
-
-
-def settings(home: Home = None, as_json: Json = False) -> None:
-    """Every setting with its value, default and reason; secrets are not shown."""
-    from db.settings import Settings, load
-
-    values = load(home)
-    found = [
-        {
-            "name": f"WETREAD_{name.upper()}", "value": str(getattr(values, name)),
-            "default": str(field.default), "meaning": field.description,
-        }
-        for name, field in Settings.model_fields.items()
-    ]  # fmt: skip
-    if as_json:
-        answer_json(found)
-    else:
-        table("", ["setting", "value", "default", "meaning"], [list(s.values()) for s in found])
 
 
 def doctor(home: Home = None, as_json: Json = False) -> None:
@@ -91,8 +109,9 @@ def doctor(home: Home = None, as_json: Json = False) -> None:
     if as_json:
         answer_json(found)
     else:
+        width = max(len(check["check"]) for check in found)
         for check in found:
-            answer(f"{'ok ' if check['ok'] else 'BAD'} {check['check']:12} {check['detail']}")
+            answer(f"{'ok ' if check['ok'] else 'BAD'} {check['check']:{width}} {check['detail']}")
             if not check["ok"]:
                 answer(f"    fix: {check['fix']}")
     if not all(check["ok"] for check in found):

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from console.shared import Home, Json, answer, answer_json, opened, say, table
-from console.wording import answered
+from console.wording import again, answered
 
 if TYPE_CHECKING:
     from models.card import ModelCard
 
 models = typer.Typer(help="The model families: cards, training, evaluation.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A model, as `wetread models list` names it.")]
+Result = Annotated[str, typer.Argument(metavar="RESULT", help="A result, as `wetread results` names it.")]
+DRAWN = "File to write: a picture (.png) or a page (.html), as the family draws."
 Data = Annotated[Path, typer.Option("--data", exists=True, help="A data set in the model's layout.")]
 
 
@@ -239,7 +241,7 @@ def synthesise(
 @models.command("explain")
 def explain_input(
     name: Name,
-    out: Annotated[Path, typer.Option("--out", help="File to write: a picture, or text.")],
+    out: Annotated[Path, typer.Option("--out", dir_okay=False, help=DRAWN)],
     source: Annotated[
         Path | None,
         typer.Option(
@@ -249,45 +251,39 @@ def explain_input(
     device: Annotated[str, typer.Option()] = "auto",
 ) -> None:
     """Read one file (or the model's own example) and draw the evidence; nothing is recorded."""
-    from console.past import tried
+    from console.past import handed_over, tried
 
     diagnosis, found = tried(name, source, device)
     if found is None:
         say(f"{name} abstained: {diagnosis.reason}")
         raise typer.Exit(1)
-    out.write_bytes(found.content)
-    out.chmod(0o600)
     for finding in diagnosis.findings:
         sure = "" if finding.probability is None else f" {finding.probability:.3f}"
         said = answered(finding.positive, finding.qualifier, finding.reason)
         answer(f"{finding.code.meaning} ({finding.code.value}){sure}: {said}")
-    answer(f"{out} ({found.media_type})")
+    answer(handed_over(found, out))
 
 
 def explain(
-    result: Annotated[str, typer.Argument(metavar="RESULT")],
+    result: Result,
     out: Annotated[
         Path,
-        typer.Option("--out", help="File to write: a picture, or text; .dcm: a segmentation's DICOM SEG."),
+        typer.Option("--out", dir_okay=False, help=f"{DRAWN} As .dcm: a segmentation's DICOM SEG."),
     ],
     home: Home = None,
 ) -> None:
     """The evidence of a result, drawn on its input (patient data!)."""
-    from console.past import explanation, segmented
+    from console.past import explanation, handed_over, segmented
 
     with opened(home) as (_, store, archive):
         if out.suffix.lower() == ".dcm":
             found = segmented(store, archive, result)
         else:
             found = explanation(store, archive, result)
-    out.write_bytes(found.content)
-    out.chmod(0o600)
-    answer(f"{out} ({found.media_type})")
+    answer(handed_over(found, out))
 
 
-def replay(
-    result: Annotated[str, typer.Argument(metavar="RESULT")], home: Home = None, as_json: Json = False
-) -> None:
+def replay(result: Result, home: Home = None, as_json: Json = False) -> None:
     """Read the same input again with the same weights; exit 1 when the numbers differ."""
     from console.past import replayed
 
@@ -297,10 +293,11 @@ def replay(
         answer_json(found)
     else:
         rows = [
-            [r["finding"], r["then"], r["now"], "same" if r["same"] else "DIFFERS"] for r in found["findings"]
-        ]
-        table(
-            f"{found['model']} {found['version']} on {found['device']}", ["finding", "then", "now", ""], rows
-        )
+            [r["finding"] or "abstained", again(r["then"], r["then_positive"]),
+             again(r["now"], r["now_positive"]), "same" if r["same"] else "DIFFERS"]
+            for r in found["findings"]
+        ]  # fmt: skip
+        title = f"{found['model']} {found['version']} on {found['device']}"
+        table(title, ["finding", "then", "now", ""], rows)
     if not found["same"]:
         raise typer.Exit(1)

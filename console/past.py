@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from itertools import zip_longest
 from math import isclose
 from pathlib import Path
@@ -22,6 +24,7 @@ from models.payloads import Payload
 from models.registry import Explanation
 
 TOLERANCE = 1e-6
+SUFFIXES = {"image/png": ".png", "text/html": ".html", "application/dicom": ".dcm"}
 
 
 def _result(store: Store, result_id: str) -> dict[str, Any]:
@@ -105,6 +108,20 @@ def segmented(store: Store, archive: Archive, result_id: str) -> Explanation:
         registry.card(result["model"]),
     )  # fmt: skip
     return Explanation(media_type="application/dicom", content=content)
+
+
+def handed_over(found: Explanation, out: Path) -> str:
+    """Writes an explanation, for its owner alone; says what was written, and the name that would open it."""
+    descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):  # not /dev/stdout's or /dev/null's
+            os.fchmod(descriptor, 0o600)
+        file.write(found.content)
+    said = f"{out} ({found.media_type})"
+    suffix = SUFFIXES.get(found.media_type, out.suffix)
+    if out.suffix.lower() == suffix:
+        return said
+    return f"{said}; to open it, name it {out.with_suffix(suffix).name}"
 
 
 def tried(name: str, source: Path | None, device: str) -> tuple[Diagnosis, Explanation | None]:
@@ -193,7 +210,10 @@ def _compare(before: list[dict[str, Any]], after: Diagnosis) -> list[dict[str, A
     rows = []
     for old, new in zip_longest(then, now, fillvalue=NOTHING):
         same = old[:2] == new[:2] and _close(old[2], new[2]) and _close(old[3], new[3])
-        rows.append({"finding": old[0] or new[0], "then": _number(old), "now": _number(new), "same": same})
+        rows.append({
+            "finding": old[0] or new[0], "then": _number(old), "now": _number(new),
+            "then_positive": old[1], "now_positive": new[1], "same": same,
+        })  # fmt: skip
     return rows
 
 

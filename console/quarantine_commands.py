@@ -7,11 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from console.shared import Home, Json, answer, answer_json, opened, say, table
+from console.shared import Home, Json, answer, answer_json, listing, opened, say
+from console.wording import utc
 
 quarantine = typer.Typer(
     help="Files that were refused: see why, and send them round again.", no_args_is_help=True
 )
+
+Files = Annotated[
+    list[str] | None, typer.Argument(metavar="FILE...", help="As `wetread quarantine list` names them.")
+]
 
 
 @quarantine.command("list")
@@ -29,16 +34,17 @@ def quarantine_list(
     if as_json:
         answer_json(found)
     else:
-        rows = [[f["file_id"], f["reason"], f["sentence"], f["bytes"], f["changed_at"]] for f in found]
-        table("", ["file", "reason", "sentence", "bytes", "since"], rows)
+        rows = [[f["file_id"], f["reason"], f["sentence"], f["bytes"], utc(f["changed_at"])] for f in found]
+        nothing = "no file is in quarantine" if reason is None else _none_of(reason)
+        listing(["file", "reason", "sentence", "bytes", "since (UTC)"], rows, nothing)
 
 
 @quarantine.command("show")
 def quarantine_show(
-    file_id: Annotated[str, typer.Argument()],
+    file_id: Annotated[str, typer.Argument(metavar="FILE", help="As `wetread quarantine list` names it.")],
     home: Home = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write the file's plain bytes here (patient data!).")
+        Path | None, typer.Option(dir_okay=False, help="Write the file's plain bytes here (patient data!).")
     ] = None,
     names: Annotated[
         bool, typer.Option("--name", help="Show the name it came under (may be a patient's).")
@@ -63,6 +69,12 @@ def quarantine_show(
     else:
         for key, value in found.items():
             answer(f"{key:15} {value}")
+    if out is not None:
+        say(f"its plain bytes are in {out}: patient data, readable by you alone")
+
+
+def _none_of(reason: str) -> str:
+    return f"no file is in quarantine as {reason}; `wetread quarantine list` shows all"
 
 
 def _audited(store: Any, file_id: str, action: str) -> None:
@@ -72,7 +84,7 @@ def _audited(store: Any, file_id: str, action: str) -> None:
 
 @quarantine.command("release")
 def quarantine_release(
-    file_ids: Annotated[list[str] | None, typer.Argument()] = None,
+    file_ids: Files = None,
     home: Home = None,
     reason: Annotated[str | None, typer.Option(help="All of this reason code.")] = None,
 ) -> None:
@@ -89,7 +101,7 @@ def quarantine_release(
 
 @quarantine.command("purge")
 def quarantine_purge(
-    file_ids: Annotated[list[str] | None, typer.Argument()] = None,
+    file_ids: Files = None,
     home: Home = None,
     reason: Annotated[str | None, typer.Option(help="All of this reason code.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -119,4 +131,7 @@ def _chosen(store: Any, file_ids: list[str] | None, reason: str | None) -> list[
     if file_ids:
         return file_ids
     with store.read() as connection:
-        return [str(f["file_id"]) for f in reports.files(connection, FileState.QUARANTINED, reason)]
+        found = [str(f["file_id"]) for f in reports.files(connection, FileState.QUARANTINED, reason)]
+    if not found:
+        say(_none_of(str(reason)))
+    return found

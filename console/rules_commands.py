@@ -27,7 +27,9 @@ def _group() -> None:
 
 @rules.command("test")
 def rules_test(
-    files: Annotated[list[Path], typer.Argument(help="Any files that go in; they stay where they are.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Any files that go in; they stay where they are.")
+    ],
     home: Home = None,
     rules_file: Annotated[
         Path | None, typer.Option("--rules", help="Try this rules file instead of the one in force.")

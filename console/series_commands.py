@@ -11,7 +11,10 @@ from console.shared import Home, Json, answer_json, opened, say
 
 def complete(
     uid: Annotated[
-        str, typer.Argument(help="SeriesInstanceUID, StudyInstanceUID, or a series' or study's id.")
+        str,
+        typer.Argument(
+            metavar="UID", help="SeriesInstanceUID, StudyInstanceUID, or a series' or study's id."
+        ),
     ],
     home: Home = None,
     as_json: Json = False,

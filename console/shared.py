@@ -59,6 +59,14 @@ def table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
     Console(width=None if sys.stdout.isatty() else 160).print(found)
 
 
+def listing(columns: list[str], rows: list[list[Any]], nothing: str) -> None:
+    """A list as a table, or a sentence in its place where there is nothing to list."""
+    if rows:
+        table("", columns, rows)
+    else:
+        answer(nothing)
+
+
 @contextmanager
 def opened(home: Path | None) -> Iterator[tuple[Settings, Store, Archive]]:
     """An installation's settings, store and archive, for a command that asks."""

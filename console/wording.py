@@ -1,8 +1,9 @@
-"""How a result is said in a few words: what was found, how much, and the answer."""
+"""How a result is said in a few words: what was found, how much, and the answer; and how times are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from math import isclose
 from typing import Any
 
@@ -50,6 +51,13 @@ def answered(positive: bool | None, qualifier: str | None, reason: str | None) -
     return "positive" if positive else qualifier or "negative"
 
 
+def again(number: float | None, positive: bool | None) -> str:
+    """One answer of a replay: its number in full, or where it has none the answer in a word."""
+    if number is not None:
+        return str(number)
+    return "" if positive is None else answered(positive, None, None)
+
+
 def outcome(result: Result) -> str:
     """A result in a word or a sentence, marked where it is partial or superseded."""
     reason = str(result["reason"]) if result["abstained"] else None
@@ -64,3 +72,28 @@ def outcome(result: Result) -> str:
 def _recommends(result: Result) -> bool:
     """Is it a drug's recommendation, which a yes or no would not tell?"""
     return bool((result["evidence"] or {}).get("kind") == "recommendation")
+
+
+def lasting(seconds: float) -> str:
+    """A stretch of time as people say it: `4.2 s`, `3 min`, `2 h 5 min`, `3 d 4 h`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = int(seconds // 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
+
+
+def moment(at: datetime, now: datetime) -> str:
+    """A time by the clock on the wall and by the record's, and how long ago: both zones named."""
+    local, recorded = at.astimezone(), at.astimezone(UTC)
+    told = f"{recorded:%Y-%m-%d %H:%M:%S} UTC"
+    if local.utcoffset():
+        told = f"{local:%Y-%m-%d %H:%M:%S %Z} ({told})"
+    return f"{told}, {lasting(max(0.0, (now - at).total_seconds()))} ago"
+
+
+def utc(at: str | None) -> str:
+    """The record's time (ISO 8601, UTC), for a column that names its zone."""
+    return (at or "").replace("T", " ").removesuffix("Z")

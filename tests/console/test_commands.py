@@ -7,9 +7,10 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from datetime import timedelta, timezone
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import typer
@@ -17,48 +18,11 @@ from redis import Redis
 from sqlalchemy import text
 
 from console import cli, past
-from db import claims, jobs, keys, ledger
-from db.archive import Archive
-from db.jobs import Owed
-from db.ledger import Sighting
-from db.records import Code, Diagnosis, Evidence, FileState, Finding, Identity, Kind
-from db.settings import Settings
-from db.store import Store, migrate, open_store
-from models import registry
-from tests.bench import Bench
-from tests.builders import write_tree
-from worker.diagnose import Diagnoser
-from worker.runtime import Runtime
+from db import keys, ledger
+from db.records import Code, Diagnosis, FileState, Finding
+from tests.asking import Home, Wetread, checks, parsed
 
 HEAVY = ("torch", "celery", "sqlalchemy", "spacy", "pydicom", "sklearn", "uvicorn", "fastapi")
-
-
-class Said(NamedTuple):
-    """How a command ended and what it wrote."""
-
-    code: int
-    out: str
-    err: str
-
-
-Wetread = Callable[..., Said]
-
-
-@pytest.fixture
-def wetread(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Wetread:
-    """Runs the real entry point in this process."""
-
-    def run(*arguments: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["wetread", *arguments])
-        capsys.readouterr()
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return Said(code, *capsys.readouterr())
-
-    return run
 
 
 def commands() -> Iterator[list[str]]:
@@ -85,6 +49,7 @@ def test_every_command_explains_itself(wetread: Wetread, words: list[str]) -> No
     [["nonsense"], ["results", "--nonsense"], ["case"], ["results", "--format", "xml"], ["requeue"],
      ["results", "--limit", "0"], ["up", "--workers", "0"], ["quarantine", "release"],
      ["results", "--since", "x"], ["quarantine", "purge"],
+     ["results", "--json", "--format", "csv"], ["explain", "0-0", "--out", "."],
      ["requeue", "0a", "--failed"], ["models", "evaluate", "note-assertion", "--data", "/nowhere"]],
     ids=" ".join,
 )  # fmt: skip
@@ -107,56 +72,6 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_the_version_is_the_installed_one(wetread: Wetread) -> None:
     assert wetread("--version").out.startswith("wetread 0.")
-
-
-class Home(NamedTuple):
-    """A small real installation: a note read, a job failed, a file in quarantine."""
-
-    settings: Settings
-    store: Store
-    done: str
-    failed: str
-    quarantined: str
-
-
-@pytest.fixture
-def home(
-    settings: Settings, valkey_url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Home]:
-    monkeypatch.setenv("WETREAD_HOME", str(settings.home))
-    monkeypatch.setenv("WETREAD_REDIS_URL", valkey_url)
-    store, archive = open_store(settings, create_key=True)
-    migrate(store)
-    card = registry.card("note-assertion")
-    owed = Owed(model=card.name, version=card.version, weights_sha256=card.weights_sha256)
-    done = _owe(store, archive, b"Known asthma. Denies fever.", owed)
-    runtime = Runtime("cpu")
-    runtime.load([card])
-    Diagnoser(settings, store, archive, runtime, "worker-1").diagnose(done)
-    failed = _owe(store, archive, b"Cough.", Owed(model="gone", version="1", weights_sha256="a"))
-    (job,) = claims.claim(store, failed, worker="w", lease_seconds=60)
-    jobs.give_back(store, job, "forward: ValueError at x.py:1", final=True, max_attempts=3)
-    bench = Bench(settings, store, archive, redis)
-    write_tree(bench.inbox, {"Canary Clara.txt": b"\xff\xfe\xfd bad"})
-    bench.settle()
-    with store.read() as connection:
-        held = str(connection.scalar(text("SELECT id FROM files WHERE state = 'quarantined'")))
-    yield Home(settings, store, done, failed, held)
-    store.close()
-
-
-def _owe(store: Store, archive: Archive, data: bytes, owed: Owed) -> str:
-    digest = archive.put_bytes(data)
-    with store.write() as writer:
-        file_id = ledger.see(writer, [Sighting(name=digest, suffix=".txt", bytes=len(data))])[digest]
-        evidence = Evidence(kind=Kind.NOTE, identity=Identity(number="MRN-7700123", name="Canary^Clara"))
-        ledger.accept(writer, file_id, evidence, digest=digest, size=len(data), owed=[owed])
-    return jobs.take_owed(store)[0][0]
-
-
-def parsed(said: Said) -> Any:
-    assert said.err == ""
-    return json.loads(said.out)
 
 
 JSON_COMMANDS = [
@@ -191,6 +106,13 @@ def test_results_are_narrowed_by_each_option(home: Home, wetread: Wetread) -> No
         (["--since", "2000-01-01"], 2), (["--since", "2999-01-01T00:00:00"], 0),
     ):  # fmt: skip
         assert len(parsed(wetread("results", "--json", *words))) == count, words
+
+
+def test_a_time_that_names_its_zone_is_taken_in_it(home: Home, wetread: Wetread) -> None:
+    now = home.store.now()
+    for at, count in ((now + timedelta(minutes=1), 0), (now - timedelta(minutes=1), 2)):
+        east = at.astimezone(timezone(timedelta(hours=5))).isoformat(timespec="seconds")
+        assert len(parsed(wetread("results", "--json", "--since", east))) == count
 
 
 def test_results_as_csv_are_one_line_a_finding(home: Home, wetread: Wetread) -> None:
@@ -296,19 +218,13 @@ def test_an_explanation_is_for_its_owner_alone(home: Home, wetread: Wetread, tmp
     assert ("asthma" in out.read_text(), out.stat().st_mode & 0o077) == (True, 0)
 
 
-def test_settings_show_meaning_and_no_secret(
+def test_wrong_settings_are_an_ailment_of_their_own(
     home: Home, wetread: Wetread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WETREAD_DATABASE_URL", "postgresql+psycopg://u:hunter2@h/d")
-    said = wetread("settings", "--json")
-    found = {s["name"]: s for s in json.loads(said.out)}
-    assert set(found) == {f"WETREAD_{name.upper()}" for name in Settings.model_fields}
-    assert all(s["meaning"] for s in found.values())
-    assert "hunter2" not in said.out + wetread("settings").out
-
-
-def checks(said: Said) -> dict[str, Any]:
-    return {check["check"]: check for check in json.loads(said.out)}
+    monkeypatch.setenv("WETREAD_HTTP_PORT", "x")
+    said = wetread("doctor", "--json")
+    assert (said.code, checks(said)["settings"]["ok"]) == (1, False)
+    assert "wetread settings" in checks(said)["settings"]["fix"]
 
 
 def test_a_sound_installation_is_ok_in_every_check(home: Home, wetread: Wetread) -> None:
@@ -347,6 +263,25 @@ def test_a_key_that_was_replaced_is_noticed(home: Home, wetread: Wetread) -> Non
     assert wetread("audit", "verify").code == 1
 
 
+@pytest.fixture
+def read_only(redis: Redis) -> Iterator[None]:
+    """Valkey answers and refuses to write."""
+    redis.replicaof("127.0.0.1", "1")
+    yield
+    redis.replicaof("NO", "ONE")
+
+
+def test_a_redis_that_refuses_to_write_is_told_from_one_that_is_gone(
+    home: Home, wetread: Wetread, read_only: None
+) -> None:
+    found = parsed(wetread("status", "--json"))["services"]["valkey"]
+    assert (found["state"], found["reason"].split(";")[0]) == (
+        "refusing", "answers, but is a replica, which takes no writes",
+    )  # fmt: skip
+    check = checks(wetread("doctor", "--json"))["redis"]
+    assert (check["ok"], check["fix"]) == (False, "name the primary in WETREAD_REDIS_URL")
+
+
 def test_status_without_redis_still_tells(
     home: Home, wetread: Wetread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,6 +301,19 @@ def test_a_replay_that_measures_otherwise_differs() -> None:
     other = Diagnosis(findings=(Finding(code=code, positive=None, value=2071.0),))
     (compared,) = past._compare([row], other)
     assert (compared["then"], compared["now"], compared["same"]) == (2070.0, 2071.0, False)
+
+
+def test_a_page_under_a_picture_s_name_says_what_opens_it(wetread: Wetread, tmp_path: Path) -> None:
+    said = wetread("models", "explain", "note-assertion", "--out", str(tmp_path / "page.png"))
+    assert "to open it, name it page.html" in said.out
+
+
+def test_a_replay_without_numbers_says_the_answers() -> None:
+    code = Code(value="x", system="s", meaning="m")
+    row = {"finding": {"code": "x"}, "positive": True, "probability": None, "value": None}
+    other = Diagnosis(findings=(Finding(code=code, positive=False, qualifier="negated"),))
+    (compared,) = past._compare([row], other)
+    assert (compared["then_positive"], compared["now_positive"], compared["same"]) == (True, False, False)
 
 
 def test_a_model_explains_its_own_example(wetread: Wetread, tmp_path: Path) -> None:
