@@ -27,6 +27,7 @@ DROPPINGS = (
 
 _DROPPING = re.compile("|".join(fnmatch.translate(pattern) for pattern in DROPPINGS))
 STEP_MS = 10  #: without a further event until those before it are told
+AGAIN_SECONDS = 1.0  #: until events that were lost are listened to again; the scan finds what came between
 MARK_BYTES = 1024  #: a done mark says nothing but its name; a longer file of that name is a file
 
 
@@ -271,15 +272,20 @@ class Events:
         self._told.clear()  # what is named from here on wakes the next wait; all before can be drained
 
     def _run(self) -> None:
-        try:
-            changes = watchfiles.watch(
-                self._root, watch_filter=None, stop_event=self._stop, debounce=200, step=STEP_MS,
-                rust_timeout=1000, raise_interrupt=False, ignore_permission_denied=True,
-            )  # fmt: skip
-            for change in changes:
-                for kind, path in change:
-                    if kind is not watchfiles.Change.deleted:
-                        self._paths.put(Path(path))
-                self._told.set()
-        except Exception as error:  # noqa: BLE001 - events are a hint: without them the scan still finds all
-            log.warning("events_lost", error=place(error))
+        while not self._stop.is_set():
+            try:
+                self._listen()
+            except Exception as error:  # noqa: BLE001 - one name that is no UTF-8 ends the library's watch
+                log.warning("events_lost", error=place(error))
+                self._stop.wait(AGAIN_SECONDS)
+
+    def _listen(self) -> None:
+        changes = watchfiles.watch(
+            self._root, watch_filter=None, stop_event=self._stop, debounce=200, step=STEP_MS,
+            rust_timeout=1000, raise_interrupt=False, ignore_permission_denied=True,
+        )  # fmt: skip
+        for change in changes:
+            for kind, path in change:
+                if kind is not watchfiles.Change.deleted:
+                    self._paths.put(Path(path))
+            self._told.set()

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from ingest.watch import Events, Inbox, is_dropping
 from tests.builders import write_tree
@@ -188,5 +189,26 @@ def test_whoever_waits_for_events_is_woken_by_one(tmp_path: Path) -> None:
             found = events.drain()
         assert found == {tmp_path / "a.dcm"}
         assert time.monotonic() - start < 1.5
+    finally:
+        events.stop()
+
+
+def test_a_name_that_is_no_text_ends_the_events_for_a_moment_only(tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/odd\xff"))
+    events = Events(tmp_path)
+    events.start()
+    try:
+        with capture_logs() as logs:
+            deadline = time.monotonic() + 20
+            while not logs and time.monotonic() < deadline:  # the watch itself may not have begun yet
+                odd.write_bytes(b"x")
+                time.sleep(0.05)
+        odd.unlink()
+        found = set[Path]()
+        while not found and time.monotonic() < deadline:
+            (tmp_path / "a.dcm").write_bytes(b"x")
+            events.wait(0.5)
+            found = events.drain()
+        assert ([entry["event"] for entry in logs], found) == (["events_lost"], {tmp_path / "a.dcm"})
     finally:
         events.stop()
