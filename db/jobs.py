@@ -11,7 +11,6 @@ from sqlalchemy import (
     Connection,
     and_,
     func,
-    insert,
     literal_column,
     or_,
     select,
@@ -22,7 +21,7 @@ from db import statements
 from db.ids import new_id
 from db.leases import LeaseWatch
 from db.records import Diagnosis, JobState
-from db.store import Store, Writer
+from db.store import Order, Store, Writer
 from db.tables import WAITING, Evidence, Job, JobInput
 
 CONCLUDED = (JobState.DONE, JobState.ABSTAINED)
@@ -85,24 +84,47 @@ def owe(
 
     One that exists already stays as it is.
     """
-    dialect = writer.connection.dialect.name
-    inputs = [evidence_ids] if isinstance(evidence_ids, str) else list(evidence_ids)
-    new = 0
+    return _owe(writer, [_owing(writer, case_id, evidence_ids, digest, item, revision_id) for item in owed])
+
+
+def owe_later(writer: Writer, case_id: str, evidence_id: str, digest: str, owed: Sequence[Owed]) -> None:
+    """The same, together with what other inputs of the transaction owe."""
     for item in owed:
-        job_id = new_id()
-        row = {
-            "id": job_id, "case_id": case_id, "input_digest": digest, "model": item.model,
-            "model_version": item.version, "weights_sha256": item.weights_sha256, "lane": item.lane,
-            "state": JobState.OWED, "attempts": 0, "created_at": writer.now, "revision_id": revision_id,
-        }  # fmt: skip
-        done = writer.connection.execute(statements.new_job(dialect), row).one_or_none()
-        if done is None:
-            continue
-        new += 1
-        rows = [{"job_id": job_id, "position": n, "evidence_id": e} for n, e in enumerate(inputs)]
-        writer.connection.execute(insert(JobInput), rows)
-        writer.audit(f"job:{job_id}", "job:owed", model=item.model, version=item.version, case=case_id)
-    return new
+        writer.later(Order.JOB, _owe, _owing(writer, case_id, evidence_id, digest, item))
+
+
+def _owing(
+    writer: Writer, case_id: str, evidence_ids: str | Sequence[str], digest: str, item: Owed,
+    revision_id: str | None = None,
+) -> tuple[dict[str, object], list[str]]:  # fmt: skip
+    """A job's row, and its inputs in order."""
+    row: dict[str, object] = {
+        "id": new_id(), "case_id": case_id, "input_digest": digest, "model": item.model,
+        "model_version": item.version, "weights_sha256": item.weights_sha256, "lane": item.lane,
+        "state": JobState.OWED, "attempts": 0, "created_at": writer.now, "revision_id": revision_id,
+    }  # fmt: skip
+    return row, [evidence_ids] if isinstance(evidence_ids, str) else list(evidence_ids)
+
+
+def _owe(writer: Writer, owing: Sequence[tuple[dict[str, object], list[str]]]) -> int:
+    """Enters those jobs that are not there yet; how many."""
+    if not owing:
+        return 0
+    connection = writer.connection
+    new = set(connection.scalars(statements.new_job(writer.dialect), [row for row, _ in owing]))
+    made = [(row, inputs) for row, inputs in owing if row["id"] in new]
+    if made:
+        connection.execute(
+            statements.JOB_INPUTS,
+            [{"job_id": row["id"], "position": n, "evidence_id": e}
+             for row, inputs in made for n, e in enumerate(inputs)],
+        )  # fmt: skip
+    for row, _ in made:
+        writer.audit(
+            f"job:{row['id']}", "job:owed", model=row["model"], version=row["model_version"],
+            case=row["case_id"],
+        )  # fmt: skip
+    return len(made)
 
 
 def take_owed(store: Store, limit: int = 500) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from db.jobs import Owed
 from db.keys import Keys
 from db.records import Evidence, FileState, Identity, Kind
 from db.series import Routed
-from db.store import Writer
+from db.store import Order, Writer
 from db.tables import OPEN, Case, EvidenceLink, File
 from db.tables import Evidence as EvidenceRow
 from db.tables import Identity as IdentityRow
@@ -82,7 +82,7 @@ def see(
         )  # fmt: skip
     if not rows:
         return {}
-    new = set(writer.connection.scalars(_seen(writer.connection.dialect.name), rows))
+    new = set(writer.connection.scalars(_seen(writer.dialect), rows))
     found: dict[str, str] = {}
     rest: list[str] = []
     for row in rows:
@@ -156,15 +156,56 @@ def conclude(
 
     A file that another ingest took for withdrawn, since this one had claimed it, is concluded all the same.
     """
-    values = {"new_state": state, "new_reason": reason, "new_sentence": sentence, "new_digest": digest,
-              "new_evidence_id": evidence_id, "new_changed_at": writer.now, "file": file_id}  # fmt: skip
+    values = _concluding(
+        writer, file_id, state, reason=reason, sentence=sentence, digest=digest, evidence_id=evidence_id
+    )
     query = statements.conclude(ignored=state is FileState.IGNORED, withdrawn=reason == WITHDRAWN)
     done = writer.connection.execute(query, values)
     if done.rowcount != 1:
         return False
-    detail = {k: v for k, v in {"reason": reason, "digest": digest, "evidence": evidence_id}.items() if v}
-    writer.audit(f"file:{file_id}", f"file:{state}", **detail)
+    _tell_concluded(writer, values)
     return True
+
+
+def conclude_later(
+    writer: Writer, file_id: str, state: FileState, *, reason: str | None = None, sentence: str | None = None,
+    digest: str | None = None, evidence_id: str | None = None,
+) -> None:  # fmt: skip
+    """The same, together with the other files of the transaction; of one already moved nothing changes."""
+    values = _concluding(
+        writer, file_id, state, reason=reason, sentence=sentence, digest=digest, evidence_id=evidence_id
+    )
+    writer.later(Order.FILE, _conclude, values)
+
+
+def _concluding(writer: Writer, file_id: str, state: FileState, **more: str | None) -> dict[str, Any]:
+    new = {f"new_{name}": value for name, value in more.items()}
+    return {**new, "new_state": state, "new_changed_at": writer.now, "file": file_id}
+
+
+def _conclude(writer: Writer, rows: Sequence[dict[str, Any]]) -> None:
+    """Moves those files that are still open, each once."""
+    waiting: set[str] = set()
+    ids = [row["file"] for row in rows]
+    for start in range(0, len(ids), 500):
+        part = {"files": ids[start : start + 500]}
+        waiting.update(writer.connection.scalars(statements.OPEN_FILES, part))
+    for ignored in (False, True):
+        moved = []
+        for row in rows:
+            if (row["new_state"] is FileState.IGNORED) is ignored and row["file"] in waiting:
+                waiting.discard(row["file"])
+                moved.append(row)
+        if moved:
+            writer.connection.execute(statements.conclude(ignored=ignored, withdrawn=False), moved)
+        for row in moved:
+            _tell_concluded(writer, row)
+
+
+def _tell_concluded(writer: Writer, row: dict[str, Any]) -> None:
+    detail = {"reason": row["new_reason"], "digest": row["new_digest"], "evidence": row["new_evidence_id"]}
+    told = {name: value for name, value in detail.items() if value}
+    writer.audit(f"file:{row['file']}", f"file:{row['new_state']}", **told)
 
 
 def reopen(writer: Writer, file_id: str, name: str) -> None:
@@ -182,13 +223,19 @@ def reopen(writer: Writer, file_id: str, name: str) -> None:
     writer.audit(f"file:{file_id}", "file:released")
 
 
-def look_up(writer: Writer, digests: Iterable[str], uids: Iterable[str]) -> None:
+def look_up(
+    writer: Writer, digests: Iterable[str], uids: Iterable[str], found: Iterable[Evidence] = ()
+) -> None:
     """Notes which of these no input holds, so that `accept` need not ask for each of a batch alone.
 
-    Where another ingest enters one meanwhile, the row's own constraint refuses the second.
+    found: whose content is looked for as well. Where another ingest enters one meanwhile, the row's own
+    constraint refuses the second.
     """
-    for column, values in ((EvidenceRow.digest, set(digests)), (EvidenceRow.uid, set(uids) - {""})):
-        wanted = sorted(values)
+    contents = {_content(writer.keys, one, _pseudonym(writer.keys, one.identity)) for one in found}
+    for column, values in (
+        (EvidenceRow.digest, set(digests)), (EvidenceRow.uid, set(uids)), (EvidenceRow.content, contents)
+    ):  # fmt: skip
+        wanted = sorted(value for value in values if value)
         for start in range(0, len(wanted), 500):
             part = wanted[start : start + 500]
             held = set(writer.connection.scalars(select(column).where(column.in_(part))))
@@ -213,11 +260,11 @@ def accept(
         known = writer.connection.execute(statements.KNOWN, {"digest": digest}).one_or_none()
     if known is not None:
         retention.restored(writer, known.id)
-        jobs.owe(writer, known.case_id, known.id, digest, owed)  # a model may have come since
-        conclude(writer, file_id, FileState.DUPLICATE, digest=digest, evidence_id=known.id)
+        jobs.owe_later(writer, known.case_id, known.id, digest, owed)  # a model may have come since
+        conclude_later(writer, file_id, FileState.DUPLICATE, digest=digest, evidence_id=known.id)
         return FileState.DUPLICATE
     if (same := _same_message(writer, evidence)) is not None:
-        conclude(
+        conclude_later(
             writer, file_id, FileState.DUPLICATE, reason="same-message", digest=digest, evidence_id=same,
             sentence="the same message was received before in other bytes; that reading stands",
         )  # fmt: skip
@@ -227,23 +274,25 @@ def accept(
         series.arrive(writer, case_id, evidence, routed, look_after)
     first = _link(writer, evidence_id, case_id, evidence.kind, content)
     if first is not None and evidence.kind == Kind.NOTE:
-        jobs.owe(writer, first.case_id, first.id, first.digest, owed)
-        conclude(
+        jobs.owe_later(writer, first.case_id, first.id, first.digest, owed)
+        conclude_later(
             writer, file_id, FileState.DONE, reason="same-text", digest=digest, evidence_id=evidence_id,
             sentence="the same words were received before under another header; that reading stands",
         )  # fmt: skip
         return FileState.DONE
-    jobs.owe(writer, case_id, evidence_id, digest, owed)
+    jobs.owe_later(writer, case_id, evidence_id, digest, owed)
     if not owed and unread and writer.first("unread", series_or_digest := evidence.series_uid or digest):
         conclusions.unread(writer, case_id, evidence_id, series_or_digest, unread)
     state = FileState.READY if owed or awaits_series else FileState.DONE
-    conclude(writer, file_id, state, digest=digest, evidence_id=evidence_id)
+    conclude_later(writer, file_id, state, digest=digest, evidence_id=evidence_id)
     return state
 
 
 def _same_message(writer: Writer, evidence: Evidence) -> str | None:
     """The input that is this message sent again: the same identifier and content, other bytes."""
     if not evidence.uid or not evidence.content or evidence.reader == "dicom":
+        return None
+    if writer.is_known_absent("uid", evidence.uid):
         return None
     patient = _identify(writer, evidence.identity)
     return writer.connection.scalar(
@@ -259,6 +308,8 @@ def _link(
     """The earliest input with the same content, as (id, case_id, digest), linked to this one."""
     if content is None or kind not in (Kind.NOTE, Kind.IMAGE):
         return None  # two people may well have the same values, or the same sequence
+    if writer.is_absent("content", content):
+        return None
     same = {"content": content, "mine": evidence_id}
     first = writer.connection.execute(statements.SAME_CONTENT, same).one_or_none()
     if first is None:
@@ -290,13 +341,13 @@ def _record(writer: Writer, evidence: Evidence, digest: str, size: int) -> tuple
         case_id = writer.keys.pseudonym("c", patient or "", evidence.case_key)
     else:
         case_id = writer.keys.pseudonym("c", "", digest)
-    row: dict[str, object] = {"id": case_id, "patient": patient, "created_at": writer.now}
     if writer.first("case", case_id):
-        insert_new(writer.connection, Case, [row])
+        row = {"id": case_id, "patient": patient, "created_at": writer.now}
+        writer.later(Order.CASE, _enter_cases, row)
     evidence_id = new_id()
     content = _content(writer.keys, evidence, patient)
-    writer.connection.execute(
-        statements.EVIDENCE,
+    writer.later(
+        Order.EVIDENCE, _enter_evidence,
         {"id": evidence_id, "case_id": case_id, "kind": evidence.kind, "format": evidence.reader,
          "uid": evidence.uid or None, "digest": digest, "bytes": size, "content": content,
          "study_uid": evidence.study_uid or None, "series_uid": evidence.series_uid or None,
@@ -318,15 +369,19 @@ def _content(keys: Keys, evidence: Evidence, patient: str | None) -> str | None:
     return keys.pseudonym("s", *whose, evidence.content)
 
 
-def _identify(writer: Writer, identity: Identity | None) -> str | None:
-    """The patient's pseudonym; the identity itself goes, sealed, to its one table."""
+def _pseudonym(keys: Keys, identity: Identity | None) -> str | None:
+    """The patient's; without a number only the name and birth date tell patients apart."""
     if identity is None:
         return None
-    # without a number only the name and birth date tell patients apart; a number alone is decisive
     parts = ("number", identity.issuer, identity.number) if identity.number else (
         "name", identity.name, identity.birth_date)  # fmt: skip
-    patient = writer.keys.pseudonym("p", *parts)
-    if not writer.first("identity", patient):
+    return keys.pseudonym("p", *parts)
+
+
+def _identify(writer: Writer, identity: Identity | None) -> str | None:
+    """The patient's pseudonym; the identity itself goes, sealed, to its one table."""
+    patient = _pseudonym(writer.keys, identity)
+    if identity is None or patient is None or not writer.first("identity", patient):
         return patient
     seal = writer.keys.seal
     row: dict[str, object] = {
@@ -337,5 +392,17 @@ def _identify(writer: Writer, identity: Identity | None) -> str | None:
         "name_sealed": seal(identity.name, f"identities.name:{patient}"),
         "birth_date_sealed": seal(identity.birth_date, f"identities.birth_date:{patient}"),
     }
-    insert_new(writer.connection, IdentityRow, [row])
+    writer.later(Order.IDENTITY, _enter_identities, row)
     return patient
+
+
+def _enter_identities(writer: Writer, rows: Sequence[dict[str, object]]) -> None:
+    insert_new(writer.connection, IdentityRow, sorted(rows, key=itemgetter("patient")))
+
+
+def _enter_cases(writer: Writer, rows: Sequence[dict[str, object]]) -> None:
+    insert_new(writer.connection, Case, sorted(rows, key=itemgetter("id")))
+
+
+def _enter_evidence(writer: Writer, rows: Sequence[dict[str, object]]) -> None:
+    writer.connection.execute(statements.EVIDENCE, list(rows))

@@ -15,7 +15,7 @@ from db.ids import new_id
 from db.jobs import Owed
 from db.manifests import Promise, promise
 from db.records import Evidence, FileState, Whole
-from db.store import Store, Writer
+from db.store import Order, Store, Writer
 from db.tables import Evidence as EvidenceRow
 from db.tables import File, JobInput, Series, SeriesRevision, Study
 from db.tables import Manifest as ManifestRow
@@ -69,34 +69,58 @@ def arrive(
     look_after: seconds to leave it alone where neither a stated count nor a manifest could settle it sooner.
     """
     told = any(evidence.facts.get(fact) for fact in COUNTS) or int(evidence.facts.get("frames") or 0) > 1
-    if told or writer.connection.scalar(statements.MANIFEST) is not None:
-        look_after = 0.0
-    soon = writer.now + timedelta(seconds=look_after)
     uids = {"study_uid": evidence.study_uid, "series_uid": evidence.series_uid}
+    came: dict[str, object] = {"case_id": case_id, "check_at": 0.0 if told else look_after}
     if evidence.series_uid:
         word = routed or Routed()
         models = None if word.models is None else sorted(word.models)
-        rules: dict[str, object] = {"policy": word.policy, "lane": word.lane, "models": models}
-        _arrive(writer, Series, case_id, uids, {"revision": 0}, {**rules, "check_at": soon})
+        rules = {"policy": word.policy, "lane": word.lane, "models": models}
+        writer.later(Order.ARRIVAL, _series_came, {**came, **uids, **rules})
     if evidence.study_uid:
-        _arrive(writer, Study, case_id, {"study_uid": evidence.study_uid}, {}, {"check_at": soon})
+        writer.later(Order.ARRIVAL, _studies_came, {**came, "study_uid": evidence.study_uid})
 
 
-def _arrive(
-    writer: Writer, table: type[Series] | type[Study], case_id: str, uids: dict[str, str],
-    more: dict[str, object], rules: dict[str, object],
+def _series_came(writer: Writer, came: Sequence[dict[str, Any]]) -> None:
+    changed = ("policy", "lane", "models", "check_at")
+    _came(writer, Series, "series_uid", [{**row, "revision": 0} for row in came], changed)
+
+
+def _studies_came(writer: Writer, came: Sequence[dict[str, Any]]) -> None:
+    _came(writer, Study, "study_uid", came, ("check_at",))
+
+
+def _came(
+    writer: Writer, table: type[Series] | type[Study], key: str, came: Sequence[dict[str, Any]],
+    changed: tuple[str, ...],
 ) -> None:  # fmt: skip
-    key = "series_uid" if table is Series else "study_uid"
-    if writer.first(key, case_id, uids[key]):  # what came in this transaction made it wait already
-        held = {"case": case_id, "uid": uids[key]}
-        before = writer.connection.execute(statements.standing(table), held).one_or_none()
-        if before is not None and before.state != Whole.WAITING:
-            writer.audit(f"{key[:-4]}:{before.id}", f"{key[:-4]}:late", was=before.state)
+    """Counts instances into their series or studies, one row each, by the word of the last that came."""
+    expected = writer.connection.scalar(statements.MANIFEST) is not None
     clock = {"last_at": writer.now, "reason": ARRIVED, "forced_at": None, "declared_at": None}
-    row = {"id": new_id(), "case_id": case_id, **uids, **more, **rules, **clock, "instances": 1,
-           "state": Whole.WAITING, "created_at": writer.now}  # fmt: skip
-    changed = (*clock, *rules, "state")
-    writer.connection.execute(statements.arrival(writer.connection.dialect.name, table, changed), row)
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in came:
+        wait = timedelta(seconds=0.0 if expected else row["check_at"])
+        held = rows.setdefault((row["case_id"], row[key]), {"id": new_id(), **row, "instances": 0})
+        held.update({name: row[name] for name in changed}, check_at=writer.now + wait)
+        held["instances"] += 1
+    _tell_late(writer, table, rows)
+    more = {**clock, "state": Whole.WAITING, "created_at": writer.now}
+    writer.connection.execute(
+        statements.arrival(writer.dialect, table, (*clock, *changed, "state")),
+        [{**rows[name], **more} for name in sorted(rows)],
+    )
+
+
+def _tell_late(
+    writer: Writer, table: type[Series] | type[Study], rows: Mapping[tuple[str, str], object]
+) -> None:
+    """Notes which of these, by case and UID, had been decided on and wait again."""
+    uids = sorted({uid for _, uid in rows})
+    word = "series" if table is Series else "study"
+    for start in range(0, len(uids), 500):
+        query = {"uids": uids[start : start + 500]}
+        for row in writer.connection.execute(statements.standing(table), query):
+            if (row.case_id, row.uid) in rows and row.state != Whole.WAITING:
+                writer.audit(f"{word}:{row.id}", f"{word}:late", was=row.state)
 
 
 def due(store: Store, table: type[Series] | type[Study], limit: int = 100) -> list[Open]:

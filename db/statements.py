@@ -60,6 +60,8 @@ UNREAD: Select[Any] = select(_jobs.c.id).where(
 )
 #: a row of evidence, whole
 EVIDENCE: Insert = insert(_evidence)
+#: rows of jobs' inputs
+JOB_INPUTS: Insert = insert(JobInput.__table__)  # type: ignore[arg-type]
 #: is there any manifest?
 MANIFEST: Select[Any] = select(Manifest.__table__.c.id).limit(1)
 
@@ -82,41 +84,57 @@ def new_job(dialect: str) -> Insert:
     return found
 
 
+def _is_open(*, withdrawn: bool) -> ColumnElement[bool]:
+    """Files to be concluded; withdrawn: only pending ones, else also those taken for withdrawn."""
+    found: ColumnElement[bool] = _files.c.state == FileState.PENDING
+    if not withdrawn:
+        found |= (_files.c.state == FileState.IGNORED) & (_files.c.reason == "withdrawn")
+    return found
+
+
+#: the ids of those `files` that are to be concluded, locked in the order that every writer keeps to
+OPEN_FILES: Select[Any] = (
+    select(_files.c.id)
+    .where(_files.c.id.in_(bindparam("files", expanding=True)), _is_open(withdrawn=False))
+    .order_by(_files.c.id)
+    .with_for_update()
+)
+
+
 @cache
 def conclude(*, ignored: bool, withdrawn: bool) -> Update:
     """UPDATE of a pending `file` to its next state by `new_` columns.
 
     ignored: its path may come again; withdrawn: only a pending one, else also one taken for withdrawn.
     """
-    is_open: ColumnElement[bool] = _files.c.state == FileState.PENDING
-    if not withdrawn:
-        is_open |= (_files.c.state == FileState.IGNORED) & (_files.c.reason == "withdrawn")
     names = ("state", "reason", "sentence", "digest", "evidence_id", "changed_at")
     values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
     if ignored:
         values["path_key"] = bindparam("file")
+    is_open = _is_open(withdrawn=withdrawn)
     return update(_files).where(_files.c.id == bindparam("file"), is_open).values(values)
 
 
 @cache
-def standing(table: type[Series] | type[Study]) -> Select[Any, Any]:
-    """(id, state) of the series or study `uid` of a `case`."""
+def standing(table: type[Series] | type[Study]) -> Select[Any, Any, Any, Any]:
+    """(id, case_id, uid, state) of the series or studies of these `uids`, in any case."""
     columns = table.__table__.c
     uid = columns.series_uid if table is Series else columns.study_uid
-    return select(columns.id, columns.state).where(
-        columns.case_id == bindparam("case"), uid == bindparam("uid")
+    return select(columns.id, columns.case_id, uid.label("uid"), columns.state).where(
+        uid.in_(bindparam("uids", expanding=True))
     )
 
 
 @cache
 def arrival(dialect: str, table: type[Series] | type[Study], changed: tuple[str, ...]) -> Insert:
-    """INSERT of a series or study with its first instance; else one more instance, and these columns."""
+    """INSERT of a series or study with its first instances; else so many more, and these columns."""
     columns = table.__table__.c
     key = "series_uid" if table is Series else "study_uid"
     statement = _insert(dialect, table.__table__)  # type: ignore[arg-type]
     found: Insert = statement.on_conflict_do_update(
         index_elements=["case_id", key],
-        set_={name: statement.excluded[name] for name in changed} | {"instances": columns.instances + 1},
+        set_={name: statement.excluded[name] for name in changed}
+        | {"instances": columns.instances + statement.excluded.instances},
     )
     return found
 

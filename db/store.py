@@ -7,7 +7,9 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
@@ -24,21 +26,49 @@ PRAGMAS = (
 )
 
 
+Put = Callable[["Writer", list[Any]], object]
+
+
 def utcnow() -> datetime:
     """Now, with its zone."""
     return datetime.now(UTC)
+
+
+class Order(IntEnum):
+    """What is put off, in the order in which it is written: rows after those that they refer to."""
+
+    IDENTITY, CASE, EVIDENCE, ARRIVAL, JOB, FILE = range(6)
 
 
 class Writer:
     """One write transaction: its connection, its time, and the audit entries it will append."""
 
     def __init__(self, connection: Connection, now: datetime, key: keys.Keys) -> None:
-        self.connection = connection
+        self._connection = connection
+        self._later: dict[tuple[Order, Put], list[Any]] = {}
+        self.dialect = connection.dialect.name
         self.now = now
         self.keys = key
         self.entries: list[audit.Entry] = []
         self._done: set[tuple[str, ...]] = set()
         self.absent: set[tuple[str, str]] = set()  #: (column, value) that no row held, asked for many at once
+
+    @property
+    def connection(self) -> Connection:
+        """The transaction's connection; what was put off is written first, so that whoever asks sees it."""
+        self.flush()
+        return self._connection
+
+    def later(self, order: Order, put: Put, row: object) -> None:
+        """Puts a row off, to be written together with others of its kind by `put(writer, rows)`."""
+        self._later.setdefault((order, put), []).append(row)
+
+    def flush(self) -> None:
+        """Writes what was put off."""
+        while self._later:
+            waiting, self._later = self._later, {}
+            for (_, put), rows in sorted(waiting.items(), key=lambda item: item[0][0]):
+                put(self, rows)
 
     def first(self, *what: str) -> bool:
         """Is it the first time in this transaction that this is asked? Else what it stands for is done."""
@@ -51,6 +81,10 @@ class Writer:
         known = (column, value) in self.absent
         self.absent.discard((column, value))
         return known
+
+    def is_known_absent(self, column: str, value: str) -> bool:
+        """The same, of one who will not enter it."""
+        return (column, value) in self.absent
 
     def audit(self, subject: str, action: str, **detail: object) -> None:
         """Notes a step; `action` is `subject:verb`. Identifiers, codes and numbers only, never people."""
@@ -78,6 +112,7 @@ class Store:
             with connection.begin():
                 writer = Writer(connection, self.now(), self.keys)
                 yield writer
+                writer.flush()
                 head = audit.append(connection, self.keys.audit, writer.entries, writer.now)
                 anchor = self.anchor if head is not None and audit.holds(connection, self.anchor) else None
             if head is not None and anchor is not None:

@@ -192,8 +192,9 @@ class Intake:
         for _ in range(3):
             try:
                 with self.store.write() as writer:
-                    uids = [read.evidence.uid for read in reads if read.evidence is not None]
-                    ledger.look_up(writer, [read.digest for read in reads if read.digest is not None], uids)
+                    found = [read.evidence for read in reads if read.evidence is not None]
+                    digests = [read.digest for read in reads if read.digest is not None]
+                    ledger.look_up(writer, digests, [evidence.uid for evidence in found], found)
                     return [self._record_one(writer, read) for read in reads]
             except IntegrityError:  # another ingest recorded the same bytes meanwhile: look again
                 continue
@@ -210,7 +211,7 @@ class Intake:
                 contents.record(writer, read.contents)
             return FileState.DONE
         if read.index is not None:
-            ledger.conclude(
+            ledger.conclude_later(
                 writer, read.file.id, FileState.IGNORED, reason="dicomdir-index", sentence=read.index
             )
             return FileState.IGNORED
@@ -232,15 +233,15 @@ class Intake:
                 if joining.owe(writer, read.evidence, read.digest, self.cards, read.decision):
                     state = FileState.READY
         if refusal is not None:
-            ledger.conclude(
+            ledger.conclude_later(
                 writer, read.file.id, FileState.QUARANTINED, reason=refusal.code, sentence=refusal.sentence,
                 digest=read.digest,
             )  # fmt: skip
             state = FileState.QUARANTINED
         if read.file.sidecar_id is not None:
-            ledger.conclude(writer, read.file.sidecar_id, FileState.IGNORED, reason="sidecar")
+            ledger.conclude_later(writer, read.file.sidecar_id, FileState.IGNORED, reason="sidecar")
         for companion in read.file.companions:
-            ledger.conclude(writer, companion, FileState.IGNORED, reason="companion")
+            ledger.conclude_later(writer, companion, FileState.IGNORED, reason="companion")
         return state
 
     def _keep(self, file_id: str, work: Path) -> None:

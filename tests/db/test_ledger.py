@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from pathlib import Path
 
 import pytest
 from sqlalchemy import LargeBinary, inspect, text
@@ -11,9 +12,10 @@ from sqlalchemy import LargeBinary, inspect, text
 from db import jobs, ledger, reports
 from db.errors import Misconfigured, Rejected
 from db.jobs import Owed
+from db.keys import Keys
 from db.ledger import Sighting
 from db.records import Evidence, FileState, Identity, Kind
-from db.store import Store, Writer
+from db.store import Store, Writer, migrate
 from db.tables import Base
 
 CANARY = Identity(number="MRN-7700123", issuer="HOSPITAL-X", name="Canary^Clara", birth_date="19491231")
@@ -236,3 +238,76 @@ def test_of_inputs_looked_up_together_each_is_accepted_once(store: Store) -> Non
             except Rejected as why:
                 found.append(why.code)  # type: ignore[arg-type]
     assert found == ["duplicate", "ready", "ready", "duplicate", "conflict"]
+
+
+def _word(words: str, uid: str = "", case: str = "ACC-1") -> Evidence:
+    return Evidence(kind=Kind.NOTE, uid=uid, content=words, case_key=case, identity=CANARY)
+
+
+#: (digest, input): new ones, the same bytes, words, pixels and UIDs again, two series, a table
+MIXED = (
+    ("a1", image("1.1")), ("a2", image("1.2", content="px")), ("a2", image("1.2", content="px")),
+    ("a3", image("1.3", content="px")), ("a4", image("1.1")), ("a5", _word("same")), ("a6", _word("same")),
+    ("a7", _word("words", "m1")), ("a8", _word("words", "m1")), ("a9", _word("other", "m1")),
+    ("b1", image("1.4", series_uid="1.2")), ("b2", image("1.5", study_uid="2", series_uid="2.1")),
+    ("b3", image("1.6", identity=None, case_key="")), ("b4", _word("same", case="ACC-2")),
+    ("b5", Evidence(kind=Kind.TABLE, uid="t", content="v")), ("a1", image("1.1")),
+)  # fmt: skip
+
+
+def _taken(store: Store, together: bool) -> list[object]:
+    """What becomes of MIXED, as one transaction or as one each."""
+    states: list[object] = []
+    parts = [MIXED] if together else [(one,) for one in MIXED]
+    number = 0
+    for part in parts:
+        with store.write() as writer:
+            names = [f"{number + n}.dcm" for n in range(len(part))]
+            number += len(part)
+            ids = see(writer, *names)
+            digests = [digest.ljust(64, "0") for digest, _ in part]
+            found = [evidence for _, evidence in part]
+            ledger.look_up(writer, digests, [one.uid for one in found], found)
+            for name, digest, evidence in zip(names, digests, found, strict=True):
+                owed, unread = ([FILM], None) if evidence.series_uid != "1.2" else ([], "no-model: none")
+                try:
+                    states.append(ledger.accept(writer, ids[name], evidence, digest=digest, size=1,
+                                                owed=owed, unread=unread))  # fmt: skip
+                except Rejected as why:
+                    states.append(why.code)
+                    ledger.conclude_later(writer, ids[name], FileState.QUARANTINED, reason=why.code)
+    return states
+
+
+def _rows(store: Store) -> dict[str, list[str]]:
+    """The rows without what is chance or time."""
+    asked = {
+        "files": "SELECT state, reason, sentence, f.digest, e.digest FROM files f "
+                 "LEFT JOIN evidence e ON e.id = f.evidence_id",
+        "evidence": "SELECT digest, case_id, kind, uid, content, study_uid, series_uid FROM evidence",
+        "links": "SELECT a.digest, b.digest, relation FROM evidence_links l "
+                 "JOIN evidence a ON a.id = evidence_id JOIN evidence b ON b.id = other_id",
+        "cases": "SELECT id, patient FROM cases", "people": "SELECT patient FROM identities",
+        "series": "SELECT case_id, series_uid, instances, state FROM series",
+        "studies": "SELECT case_id, study_uid, instances, state FROM studies",
+        "jobs": "SELECT j.input_digest, j.model, j.state, e.digest FROM jobs j "
+                "JOIN job_inputs i ON i.job_id = j.id JOIN evidence e ON e.id = i.evidence_id",
+        "audit": "SELECT action, count(*) FROM audit GROUP BY action",
+    }  # fmt: skip
+    with store.read() as connection:
+        return {
+            name: sorted(map(str, connection.execute(text(query)).all())) for name, query in asked.items()
+        }
+
+
+def test_inputs_of_one_transaction_become_the_rows_that_they_become_one_by_one(
+    store: Store, tmp_path: Path, key: Keys
+) -> None:
+    other = Store(f"sqlite:///{tmp_path / 'other.db'}", key)
+    migrate(other)
+    alone, together = _taken(other, together=False), _taken(store, together=True)
+    assert together == alone
+    assert {str(state) for state in alone} == {"ready", "done", "duplicate", "conflict"}
+    assert _rows(store) == _rows(other)
+    assert store.verify_audit().ok
+    other.close()

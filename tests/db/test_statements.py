@@ -27,10 +27,10 @@ def test_a_series_that_comes_again_counts_one_more_and_keeps_its_id(store: Store
         writer.connection.execute(query, row)
         writer.connection.execute(query, {**row, "id": "b", "reason": "two", "models": ["m"], "lane": "stat"})
         found = writer.connection.execute(Series.__table__.select()).one()
-        held = writer.connection.execute(statements.standing(Series), {"case": "c", "uid": "1.1"}).one()
+        held = writer.connection.execute(statements.standing(Series), {"uids": ["1.1"]}).one()
     assert (found.id, found.instances, found.reason, found.models) == ("a", 2, "two", ["m"])
     assert found.lane is None
-    assert tuple(held) == ("a", "waiting")
+    assert tuple(held) == ("a", "c", "1.1", "waiting")
 
 
 def test_only_an_open_file_is_concluded(store: Store) -> None:

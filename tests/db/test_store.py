@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, StatementError
 from db.errors import Misconfigured, Unavailable
 from db.keys import Keys, create
 from db.settings import load
-from db.store import Store, migrate, open_store, require_own
+from db.store import Order, Store, Writer, migrate, open_store, require_own
 from db.tables import Case
 
 
@@ -163,3 +163,34 @@ def test_a_host_that_joins_a_database_must_bring_its_key(tmp_path: Path, postgre
     second = first.model_copy(update={"home": tmp_path / "b"})
     with pytest.raises(Misconfigured, match="WETREAD_KEY_FILE"):
         open_store(second, create_key=True)
+
+
+def test_what_is_put_off_is_written_before_anything_is_asked_in_order_of_what_refers_to_what(
+    sqlite_store: Store,
+) -> None:
+    written: list[tuple[str, list[object]]] = []
+
+    def cases(_: Writer, rows: list[object]) -> None:
+        written.append(("cases", rows))
+
+    def files(_: Writer, rows: list[object]) -> None:
+        written.append(("files", rows))
+
+    with sqlite_store.write() as writer:
+        writer.later(Order.FILE, files, 1)
+        writer.later(Order.CASE, cases, 2)
+        writer.later(Order.FILE, files, 3)
+        assert written == []
+        writer.connection.scalar(text("SELECT count(*) FROM files"))
+        assert written == [("cases", [2]), ("files", [1, 3])]
+        writer.later(Order.CASE, cases, 4)
+    assert written[2:] == [("cases", [4])]
+
+
+def test_of_a_transaction_that_fails_nothing_put_off_is_written(sqlite_store: Store) -> None:
+    def never(_: Writer, rows: list[object]) -> None:
+        raise AssertionError(rows)
+
+    with pytest.raises(KeyError), sqlite_store.write() as writer:  # noqa: PT012 - one transaction
+        writer.later(Order.CASE, never, 1)
+        raise KeyError
