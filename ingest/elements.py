@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import math
 import re
+from functools import cache, lru_cache
 from typing import Any
 
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag
+
+# VRs whose values follow from their bytes and byte order alone: no character set, no other element
+_PLAIN = frozenset(("AS", "CS", "DA", "DS", "FD", "IS", "SL", "SS", "UI", "UL", "US"))
+_SHORT = 128  #: bytes of a value that is remembered
+_PATIENT = 0x0010  #: group of what is the patient's, of which nothing is remembered
 
 _CODE_STRING = re.compile(r"[A-Z0-9_ ]{1,16}")  # VR CS, PS3.5 table 6.2-1
 
@@ -24,13 +32,38 @@ def value(ds: Dataset, keyword: str) -> Any:
     A wrong VR or an impossible value must not cost the whole object; whoever needs it finds it absent.
     """
     try:
-        tag = tag_for_keyword(keyword)
-        found = ds[tag].value if tag is not None and tag in ds else None
+        found = _found(ds, keyword)
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - pydicom raises anything on a malformed value, and quotes it
         return None
     return None if isinstance(found, str | bytes | list) and not found else found
+
+
+def _found(ds: Dataset, keyword: str) -> Any:
+    """The element's value as pydicom converts it; None when it is absent."""
+    tag = _tag(keyword)
+    element = None if tag is None else ds.get_item(tag, keep_deferred=True)
+    if tag is None or element is None:
+        return None
+    if isinstance(element, RawDataElement) and tag.group != _PATIENT and element.value is not None:
+        vr = element.VR or dictionary_VR(tag)
+        if vr in _PLAIN and len(element.value) <= _SHORT:
+            return _converted(tag, vr, element.value, element.is_little_endian)
+    return ds[tag].value
+
+
+@cache
+def _tag(keyword: str) -> BaseTag | None:
+    tag = tag_for_keyword(keyword)
+    return None if tag is None else BaseTag(tag)
+
+
+@lru_cache(4096)
+def _converted(tag: BaseTag, vr: str, data: bytes, little: bool) -> Any:
+    """What bytes say; remembered, since a series' slices say nearly the same and pydicom takes 10 us each."""
+    raw = RawDataElement(tag, vr, len(data), data, 0, False, little, True)
+    return convert_raw_data_element(raw).value
 
 
 def text(ds: Dataset, keyword: str) -> str:

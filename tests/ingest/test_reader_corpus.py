@@ -18,6 +18,8 @@ from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from db.errors import Rejected
 from db.records import Kind
+from ingest import header
+from ingest.elements import value
 from ingest.quiet import quiet
 from ingest.readers import dicom
 from models.payloads import Image
@@ -123,3 +125,28 @@ def test_threads_read_as_one_does_and_leave_the_warnings_as_they_were() -> None:
         image, alone = found[path][1], expected[path][1]
         if image is not None and alone is not None:
             np.testing.assert_array_equal(image.pixels, alone.pixels)
+
+
+def converted(ds: pydicom.Dataset, tag: int) -> str:
+    """What pydicom makes of an element, in the form in which it is asked for."""
+    try:
+        found = ds[tag].value if tag in ds else None
+    except Exception:  # noqa: BLE001 - as pydicom raises anything on a malformed value
+        return "None"
+    return repr(None if isinstance(found, str | bytes | list) and not found else found)
+
+
+def test_a_value_that_was_met_before_is_what_pydicom_makes_of_it() -> None:
+    """Twice over the same files: the second time every short value is remembered from another one."""
+    met = 0
+    with quiet():
+        for path in sorted(PYDICOM.rglob("*.dcm")) * 2:
+            try:
+                ours, theirs = (pydicom.dcmread(path, force=True, stop_before_pixels=True) for _ in range(2))
+            except Exception:  # noqa: BLE001, S112 - not all of them are DICOM
+                continue
+            for tag in header.TAGS | dicom.IMAGE_TAGS:
+                word = pydicom.datadict.keyword_for_tag(tag)
+                assert repr(value(ours, word)) == converted(theirs, tag), (path.name, word)
+                met += tag in theirs
+    assert met > 3000
