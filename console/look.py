@@ -12,6 +12,11 @@ from console.wording import lasting, moment
 if TYPE_CHECKING:
     from db.settings import Settings
 
+WAITS = {  #: state of an ingest -> what it means
+    "waiting: disk": "the disk is nearly full: files wait in the inbox; free space where the home lies",
+    "waiting: queue": "many jobs wait: files wait in the inbox until a tenth of the jobs are read",
+}
+
 
 def status(home: Home = None, as_json: Json = False) -> None:
     """Services, files by state, jobs by state and lane, oldest pending, last success."""
@@ -69,9 +74,9 @@ def _show(found: dict[str, Any]) -> None:
 
 def advice(found: dict[str, Any]) -> list[str]:
     """What of a status calls for somebody, each with what to do."""
-    lines = []
     alive = found["services"]
     lost = [name for name, service in alive.items() if name != "valkey" and service["state"] == "lost"]
+    lines = [WAITS[state] for state in sorted({str(s["state"]) for s in alive.values()} & set(WAITS))]
     if not set(alive) - {"valkey"}:
         lines.append("no service runs: start them (`wetread up`)")
     if lost:

@@ -33,6 +33,7 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - the folder in it is made anew, and is 
 HOME = "home"  #: in the folder of the counters: whose they are
 READY_SECONDS = 90  #: without anything new to wait for; models may take longer to open, one by one
 STOP_SECONDS = 30
+NO_ROOM = "ingest: waiting: disk"  #: what /readyz says when nothing but room is missing
 Say = Callable[[str], None]
 
 
@@ -115,11 +116,18 @@ class Up:
         self._valkey.adopt(process)
 
     def wait_ready(self) -> None:
-        """Waits until /readyz says yes. Raises Unavailable with what is missing once that stays the same."""
+        """Waits until /readyz says yes, or misses nothing but room on the disk.
+
+        Raises Unavailable with what is missing once that stays the same.
+        """
         deadline, last, met = time.monotonic() + READY_SECONDS, "no answer", set[str]()
         while time.monotonic() < deadline and not self.stopping:
             ready, last = probe(self.url)
             if ready:
+                return
+            if last == NO_ROOM:  # ingest alone needs it: what was taken in is read and shown meanwhile
+                floor = self.settings.disk_resume_bytes / 1e9
+                self.say(f"the disk is nearly full: files wait in the inbox until {floor:.1f} GB are free")
                 return
             if news(last) not in met:  # `warming 7/20` is; a service that falls over again is not
                 met.add(news(last))

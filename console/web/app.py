@@ -15,7 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from redis import Redis
 
 from console.web.collect import RecordCollector
-from console.wording import measured, named, outcome, read_by
+from console.wording import lasting, measured, named, outcome, read_by
 from db import metrics, queue, reports, services
 from db.errors import WetreadError
 from db.logs import get
@@ -95,7 +95,9 @@ def _unavailable(_: Request, error: Exception) -> Response:
 
 def _routes(app: FastAPI, settings: Settings, store: Store, client: Redis) -> None:
     templates = Jinja2Templates(HERE / "templates")
-    templates.env.filters |= {"named": named, "measured": measured, "outcome": outcome, "read_by": read_by}
+    templates.env.filters |= {
+        "named": named, "measured": measured, "outcome": outcome, "read_by": read_by, "lasting": lasting,
+    }  # fmt: skip
     record = CollectorRegistry()
     record.register(RecordCollector(settings, store, client))
 

@@ -76,3 +76,8 @@ def test_status_says_what_calls_for_somebody(home: Home, wetread: Wetread) -> No
     said = wetread("status").out
     assert "no service runs: start them" in said
     assert "`wetread requeue --failed`" in said
+
+
+def test_status_says_why_files_wait(home: Home, wetread: Wetread) -> None:
+    services.beat(home.store, "ingest", "waiting: disk")
+    assert "free space where the home lies" in wetread("status").out

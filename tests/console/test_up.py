@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from console.up import Up, news, reached_at, shared_metrics, welcome
-from db.errors import Misconfigured
+from db.errors import Misconfigured, Unavailable
 from db.settings import Settings
 
 
@@ -50,6 +50,19 @@ def test_a_free_port_is_taken_as_it_is(settings: Settings) -> None:
 def test_what_to_wait_for_is_news_once_however_long_it_lasts() -> None:
     assert news("canary: none answered for 91 s") == news("canary: none answered for 92 s")
     assert news("worker: warming 7/20") != news("worker: warming 8/20")
+
+
+def test_a_full_disk_keeps_files_waiting_and_not_the_services_from_starting(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("console.up.READY_SECONDS", 1)
+    said: list[str] = []
+    monkeypatch.setattr("console.up.probe", lambda _: (False, "ingest: waiting: disk"))
+    Up(settings, 1, said.append).wait_ready()
+    assert "files wait in the inbox" in said[0]
+    monkeypatch.setattr("console.up.probe", lambda _: (False, "ingest: waiting: disk; worker: lost"))
+    with pytest.raises(Unavailable, match="worker: lost"):
+        Up(settings, 1, said.append).wait_ready()
 
 
 def test_counters_are_shared_in_memory_where_a_full_disk_ends_nobody(

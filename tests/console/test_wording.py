@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from console.wording import measured, named, outcome, read_by
+from console.wording import lasting, measured, moment, named, outcome, read_by
 
 
 def result(meaning: str = "m", code: str = "c", **more: Any) -> dict[str, Any]:
@@ -69,3 +70,17 @@ def test_what_no_model_reads_has_neither_name_nor_version() -> None:
     row = {**result(model="none", model_version="1"), "finding": None}
     assert (named(row), read_by(row)) == ("-", "no model")
     assert read_by(result(model="chest-xray", model_version="1.0.0")) == "chest-xray 1.0.0"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.04, "0.0 s"), (59.94, "59.9 s"), (60, "1 min"), (3599, "59 min"), (3600, "1 h 0 min"),
+     (7500, "2 h 5 min"), (86_399, "23 h 59 min"), (273_600, "3 d 4 h")],
+)  # fmt: skip
+def test_a_stretch_of_time_is_said_in_two_units_at_most(seconds: float, said: str) -> None:
+    assert lasting(seconds) == said
+
+
+def test_a_time_ahead_of_this_clock_is_no_negative_age() -> None:
+    now = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
+    assert moment(now + timedelta(seconds=3), now).endswith(", 0.0 s ago")
