@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,13 +29,20 @@ def quarantine_list(
     """The refused files and why."""
     from db import reports
     from db.records import FileState
+    from ingest import quarantine as held
 
-    with opened(home) as (_, store, _archive), store.read() as connection:
+    with opened(home) as (settings, store, _archive), store.read() as connection:
         found = reports.files(connection, FileState.QUARANTINED, reason)
+        for file in found:
+            file["purged"] = not held.keeps(settings.folder("quarantine"), file["file_id"])
     if as_json:
         answer_json(found)
     else:
-        rows = [[f["file_id"], f["reason"], f["sentence"], f["bytes"], utc(f["changed_at"])] for f in found]
+        rows = [
+            [f["file_id"], f["reason"], f["sentence"], "purged" if f["purged"] else f["bytes"],
+             utc(f["changed_at"])]
+            for f in found
+        ]  # fmt: skip
         nothing = "no file is in quarantine" if reason is None else _none_of(reason)
         listing(["file", "reason", "sentence", "bytes", "since (UTC)"], rows, nothing)
 
@@ -74,7 +82,7 @@ def quarantine_show(
 
 
 def _none_of(reason: str) -> str:
-    return f"no file is in quarantine as {reason}; `wetread quarantine list` shows all"
+    return f"quarantine holds no file as {reason}; `wetread quarantine list` shows all"
 
 
 def _audited(store: Any, file_id: str, action: str) -> None:
@@ -93,10 +101,9 @@ def quarantine_release(
 
     _require_choice(file_ids, reason)
     with opened(home) as (settings, store, _):
-        chosen = _chosen(store, file_ids, reason)
-        for file_id in chosen:
-            held.release(store, settings.folder("quarantine"), settings.folder("inbox"), file_id)
-    say(f"released {len(chosen)}")
+        folder, inbox = settings.folder("quarantine"), settings.folder("inbox")
+        chosen = _chosen(store, folder, file_ids, reason)
+        _each(chosen, lambda file_id: held.release(store, folder, inbox, file_id), "released")
 
 
 @quarantine.command("purge")
@@ -111,12 +118,27 @@ def quarantine_purge(
 
     _require_choice(file_ids, reason)
     with opened(home) as (settings, store, _):
-        chosen = _chosen(store, file_ids, reason)
+        folder = settings.folder("quarantine")
+        chosen = _chosen(store, folder, file_ids, reason)
         if chosen and not yes:
             typer.confirm(f"Remove the bytes of {len(chosen)} files for good?", abort=True)
-        for file_id in chosen:
-            held.purge(store, settings.folder("quarantine"), file_id)
-    say(f"purged {len(chosen)}")
+        _each(chosen, lambda file_id: held.purge(store, folder, file_id), "purged")
+
+
+def _each(file_ids: list[str], act: Callable[[str], None], done: str) -> None:
+    """Acts on each; one that cannot be acted on keeps no other from it. Exit 1 when there was one."""
+    from db.errors import Misconfigured
+
+    failed = 0
+    for file_id in file_ids:
+        try:
+            act(file_id)
+        except Misconfigured as error:
+            failed += 1
+            say(f"wetread: {error}")
+    say(f"{done} {len(file_ids) - failed}")
+    if failed:
+        raise typer.Exit(1)
 
 
 def _require_choice(file_ids: list[str] | None, reason: str | None) -> None:
@@ -124,14 +146,16 @@ def _require_choice(file_ids: list[str] | None, reason: str | None) -> None:
         raise typer.BadParameter("name files, or --reason CODE")
 
 
-def _chosen(store: Any, file_ids: list[str] | None, reason: str | None) -> list[str]:
+def _chosen(store: Any, folder: Path, file_ids: list[str] | None, reason: str | None) -> list[str]:
     from db import reports
     from db.records import FileState
+    from ingest import quarantine as held
 
     if file_ids:
         return file_ids
     with store.read() as connection:
-        found = [str(f["file_id"]) for f in reports.files(connection, FileState.QUARANTINED, reason)]
+        refused = [str(f["file_id"]) for f in reports.files(connection, FileState.QUARANTINED, reason)]
+    found = [file_id for file_id in refused if held.keeps(folder, file_id)]
     if not found:
         say(_none_of(str(reason)))
     return found

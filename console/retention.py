@@ -41,8 +41,10 @@ def retention(
         return
     if rows:
         table("", ["payload of", "state", "since", "bytes"], [list(row.values()) for row in rows])
-    done = "removed" if apply else "would be removed; --apply removes them"
-    answer(f"{found['payloads']} payloads, {found['bytes'] / 1e6:.1f} MB {done}")
+        done = "removed" if apply else "would be removed; --apply removes them"
+        answer(f"{found['payloads']} payloads, {found['bytes'] / 1e6:.1f} MB {done}")
+    else:
+        answer("no payload is over its term")
     if not any(term is not None for term in found["terms"].values()):
         say("no term is set (retain_done_days, retain_failed_days, retain_quarantined_days): all is kept")
 

@@ -73,8 +73,15 @@ def reason(folder: Path, file_id: str) -> dict[str, object]:
     try:
         found: dict[str, object] = json.loads((folder / file_id / REASON).read_text("utf-8"))
     except (OSError, ValueError):
-        raise Misconfigured(f"quarantine holds no file {file_id}; see `wetread quarantine list`") from None
+        raise Misconfigured(
+            f"quarantine holds no file {file_id}: none came, or it was purged; see `wetread quarantine list`"
+        ) from None
     return found
+
+
+def keeps(folder: Path, file_id: str) -> bool:
+    """Is the refused file still kept, and not purged?"""
+    return (folder / file_id / REASON).is_file()
 
 
 def extract(folder: Path, file_id: str, keys: Keys, target: Path) -> None:
@@ -82,7 +89,9 @@ def extract(folder: Path, file_id: str, keys: Keys, target: Path) -> None:
     reason(folder, file_id)
     sealed = folder / file_id / PAYLOAD
     if not sealed.is_file():
-        raise Misconfigured(f"{file_id}: its bytes could not be read when it came; nothing to extract")
+        raise Misconfigured(
+            f"{file_id}: its bytes could not be read when it came: nothing to extract; send it again"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

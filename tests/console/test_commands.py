@@ -199,6 +199,20 @@ def test_purge_asks_first(home: Home, wetread: Wetread, monkeypatch: pytest.Monk
     assert not (home.settings.folder("quarantine") / home.quarantined).exists()
 
 
+def test_what_was_purged_is_listed_as_such_and_no_longer_acted_on(home: Home, wetread: Wetread) -> None:
+    wetread("quarantine", "purge", home.quarantined, "--yes")
+    (row,) = parsed(wetread("quarantine", "list", "--json"))
+    assert (row["purged"], "purged" in wetread("quarantine", "list").out) == (True, True)
+    assert "it was purged" in wetread("quarantine", "show", home.quarantined).err
+    said = wetread("quarantine", "release", "--reason", row["reason"])
+    assert (said.code, "released 0" in said.err) == (0, True)
+
+
+def test_one_file_that_cannot_be_released_keeps_no_other_from_it(home: Home, wetread: Wetread) -> None:
+    said = wetread("quarantine", "release", "0" * 20, home.quarantined)
+    assert (said.code, said.err.splitlines()[-1]) == (1, "released 1")
+
+
 @pytest.mark.parametrize("all_of_them", [True, False])
 def test_a_failed_job_is_requeued(home: Home, wetread: Wetread, all_of_them: bool) -> None:
     assert wetread("requeue", "--failed" if all_of_them else home.failed).code == 0
