@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test faults fuzz lint check setup setup-dev debian fast train report bench clean
+.PHONY: help up demo test faults fuzz lint check setup setup-dev debian fast decoders train report bench clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ lint: setup-dev  ## Style, types, import line
 
 fast: setup  ## Install the faster CPU back-ends (OpenVINO, ONNX Runtime; about 300 MB)
 	@$(PIP) -c constraints.txt -e '.[fast]'
+
+decoders: setup  ## Install a faster JPEG decoder, which reads 12-bit JPEG as well (80 MB)
+	@$(PIP) -c constraints.txt -e '.[decode]'
 
 setup: $(VENV)/.run  ## Install what running needs
 setup-dev: $(VENV)/.dev  ## Install what testing needs as well

@@ -13,31 +13,33 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
-from pydicom.uid import UID
+from pydicom.uid import UID, RLELossless
 
 from db.errors import Rejected
-from ingest import shelter
+from ingest import codestream, fastcodecs, shelter
 from ingest.elements import code_string, first_item, integer, number, spacing_mm, text, value
 from ingest.standard import uid_name
 from ingest.streams import too_large
+from ingest.terms import known
 from models.payloads import Image
 
 DECODED_LIMIT = 512 * 2**20  #: bytes that the one decoded frame may take, in its working form
 
 Pixels = NDArray[np.float32]
 
-# Fastest first, as measured on 512x512 frames; the others stand in where one fails.
+# Fastest first, as measured (docs/benchmarks.md, decoders); the others stand in where one fails or is absent.
 _PLUGINS = {
-    "1.2.840.10008.1.2.4.50": ("pillow", "gdcm"),
-    "1.2.840.10008.1.2.4.51": ("pillow", "gdcm"),
-    "1.2.840.10008.1.2.4.57": ("gdcm",),
-    "1.2.840.10008.1.2.4.70": ("gdcm",),
+    "1.2.840.10008.1.2.4.50": ("imagecodecs", "pillow", "gdcm"),
+    "1.2.840.10008.1.2.4.51": ("imagecodecs", "pillow", "gdcm"),
+    "1.2.840.10008.1.2.4.57": ("imagecodecs", "gdcm"),
+    "1.2.840.10008.1.2.4.70": ("imagecodecs", "gdcm"),
     "1.2.840.10008.1.2.4.80": ("pyjpegls", "gdcm"),
     "1.2.840.10008.1.2.4.81": ("pyjpegls", "gdcm"),
     "1.2.840.10008.1.2.4.90": ("pylibjpeg", "gdcm"),
     "1.2.840.10008.1.2.4.91": ("pylibjpeg", "gdcm"),
     "1.2.840.10008.1.2.5": ("pylibjpeg", "pydicom"),
 }
+fastcodecs.install()
 _DESCRIPTION = {  # what a decoder asks of the Image Pixel module
     "rows": "Rows",
     "columns": "Columns",
@@ -83,7 +85,7 @@ def image(ds: Dataset, own: Dataset | None) -> Image:
     shown, colour = _coloured(ds, stored) if is_colour(ds, stored) else (_grey(ds, stored, own), False)
     return Image(
         pixels=np.ascontiguousarray(shown, dtype=np.float32),
-        modality=code_string(ds, "Modality"),
+        modality=known("modality", code_string(ds, "Modality")),
         body_part=code_string(ds, "BodyPartExamined"),
         view_position=code_string(ds, "ViewPosition"),
         description=_description(ds),
@@ -106,17 +108,25 @@ def decode(ds: Dataset, index: int) -> NDArray[Any]:
     _refuse_large(ds, index)
     syntax = UID(text(ds.file_meta, "TransferSyntaxUID"))
     require_decoder(syntax)
-    decoder = get_decoder(syntax)
+    decoder, options = get_decoder(syntax), _options(ds, syntax)
     for plugin in _PLUGINS.get(syntax, ("",)):
         try:
             if plugin == "gdcm":
                 return _sheltered(ds, syntax, index)
-            return decoder.as_array(ds, index=index, decoding_plugin=plugin)[0]
+            return decoder.as_array(ds, index=index, decoding_plugin=plugin, **options)[0]
         except (MemoryError, KeyboardInterrupt, SystemExit):
             raise
         except BaseException:  # noqa: BLE001, S112 - damaged data; a panic in Rust is not even an Exception
             continue
     raise _undecodable(syntax)
+
+
+def _options(ds: Dataset, syntax: UID) -> Any:
+    """Has uncompressed values come as they are stored: `clean` minds HighBit, as pydicom does not."""
+    if syntax.is_encapsulated and syntax != RLELossless:
+        return {}
+    plain = syntax.is_little_endian and integer(ds, "SamplesPerPixel") == 1
+    return {"correct_unused_bits": False, "view_only": plain}
 
 
 def _undecodable(syntax: str) -> Rejected:
@@ -159,46 +169,14 @@ def _refuse_large(ds: Dataset, index: int) -> None:
 
 
 def _codestream_extents(ds: Dataset, index: int) -> Iterator[tuple[int, int]]:
-    """(height, width) that a JPEG, JPEG-LS or JPEG 2000 frame declares for itself."""
+    """(height, width) that a compressed frame declares for itself."""
     try:
         frame = get_frame(ds.PixelData, index, number_of_frames=integer(ds, "NumberOfFrames") or 1)
     except (ValueError, IndexError, struct.error, TypeError):
         return  # the decoder will say so
-    if _endless(frame):
+    if codestream.endless(frame):
         raise _undecodable(text(ds.file_meta, "TransferSyntaxUID"))
-    at = frame.find(b"\xff\x4f\xff\x51", 0, 4096)
-    if (
-        at >= 0 and len(frame) >= at + 24
-    ):  # ISO 15444-1 A.5.1, SIZ: the image lies in its grid from (x0, y0) on
-        right, lower, x0, y0 = struct.unpack_from(">LLLL", frame, at + 8)
-        yield lower - y0, right - x0
-    elif frame[:2] == b"\xff\xd8":
-        yield from _jpeg_extent(frame)
-
-
-def _endless(frame: bytes) -> bool:
-    """Whether a JP2 file's boxes never come to the picture: pydicom would step over an empty box for ever."""
-    if not frame.startswith(b"\0\0\0\x0cjP  "):
-        return False
-    at = 12
-    while at < len(frame) and frame[at + 4 : at + 8] != b"jp2c":
-        length = int.from_bytes(frame[at : at + 4], "big")
-        if length == 0:
-            return True
-        at += length
-    return False
-
-
-def _jpeg_extent(frame: bytes) -> Iterator[tuple[int, int]]:
-    """ISO 10918-1 B.2.2: the start-of-frame segment holds precision, lines, samples a line."""
-    at = 2
-    while at + 9 <= len(frame) and frame[at] == 0xFF:
-        marker = frame[at + 1]
-        if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
-            height, width = struct.unpack_from(">HH", frame, at + 5)
-            yield height, width
-            return
-        at += 1 if marker == 0xFF else 2 + int(struct.unpack_from(">H", frame, at + 2)[0])
+    yield from codestream.extents(frame)
 
 
 # ── grey ──────────────────────────────────────────────────────────────────────────────────────────
@@ -225,8 +203,10 @@ def clean(ds: Dataset, stored: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.b
     bits = integer(ds, "BitsStored") or allocated
     high = integer(ds, "HighBit")
     shift = (bits - 1 if high is None else high) - bits + 1
-    if bits <= 1 or bits > allocated or not 0 <= shift <= allocated - bits:
+    if not 1 <= bits < allocated:
         return stored, _padding(ds, stored, None)
+    if not 0 <= shift <= allocated - bits:
+        shift = 0  # HighBit lies elsewhere than the bits it closes
     # overlays and private marks may sit in the bits that are not stored (PS3.5 8.1.1)
     cleaned = np.right_shift(np.left_shift(stored, allocated - bits - shift), allocated - bits)
     return cleaned, _padding(ds, stored, cleaned)

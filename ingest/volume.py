@@ -18,6 +18,7 @@ from ingest.elements import code_string, integer, numbers, tags, text, value
 from ingest.readers import dicom
 from ingest.streams import too_large
 from ingest.structure import PER_FRAME, Structure
+from ingest.terms import known
 from models.payloads import Volume
 
 FEWEST = 3  #: slices that make a volume
@@ -177,7 +178,7 @@ def _slice(ds: Dataset, own: Dataset | None, source: tuple[int, int]) -> Slice:
         along_row=along_row / np.linalg.norm(along_row),
         along_column=along_column / np.linalg.norm(along_column),
         spacing_mm=(float(spacing[0]), float(spacing[1])),
-        modality=code_string(ds, "Modality"),
+        modality=known("modality", code_string(ds, "Modality")),
         body_part=code_string(ds, "BodyPartExamined"),
         frame_of_reference=text(ds, "FrameOfReferenceUID"),
         source=source,

@@ -107,6 +107,14 @@ def test_signed_values_of_twelve_bits_keep_their_sign() -> None:
     np.testing.assert_allclose(found, (stored + 2048) / 4095, atol=2e-4)
 
 
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", RLE])
+def test_values_that_lie_in_the_upper_bits_are_whole(syntax: str) -> None:
+    stored = np.linspace(0, 4095, 64).astype(np.uint16).reshape(8, 8)
+    window = {"WindowCenter": 2048, "WindowWidth": 4096}
+    found = shown(stored << 4, bits=16, BitsStored=12, HighBit=15, transfer_syntax=syntax, **window)
+    np.testing.assert_array_equal(found, shown(stored, bits=12, **window))
+
+
 def test_a_voi_lut_is_applied() -> None:
     lut = Dataset()
     lut.LUTDescriptor = [4, 0, 8]

@@ -95,7 +95,9 @@ def test_an_input_that_takes_too_long_is_refused(tmp_path: Path, monkeypatch: py
 
 
 def test_more_memory_than_allowed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    film = dicom_bytes(bits=16, pixels=np.zeros((11_000, 11_000), np.uint16))  # within the frame's own limit
+    stored = np.zeros((11_000, 11_000), np.uint16)  # within the frame's own limit; padding takes more copies
+    stored[0] = 7
+    film = dicom_bytes(bits=16, pixels=stored, PixelPaddingValue=7)
     with pytest.raises(Rejected, match="too-costly"):
         image(film)
     assert image(dicom_bytes()).frames == 1

@@ -12,6 +12,7 @@ from pydicom.sr.codedict import codes
 from builders import dicom_bytes
 from ingest.readers import dicom
 from ingest.terms import OTHER, TERMS, known
+from ingest.volume import assemble
 
 
 def test_the_modalities_are_all_of_the_standard_s() -> None:
@@ -45,3 +46,10 @@ def test_a_name_in_a_code_string_is_not_recorded(tmp_path: Path) -> None:
     facts = dicom.read(tmp_path / "a.dcm").facts
     assert [facts[f] for f in ("modality", "body_part", "view_position", "laterality")] == [OTHER] * 4
     assert facts["image_type"] == "ORIGINAL\\PRIMARY\\OTHER"
+
+
+def test_a_name_for_a_modality_reaches_no_model() -> None:
+    named = {"modality": "CANARY", "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
+    slices = [dicom_bytes(**named, ImagePositionPatient=[0, 0, z]) for z in range(3)]  # type: ignore[arg-type]
+    assert dicom.payload(slices[0]).modality == OTHER
+    assert assemble(slices).modality == OTHER
