@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from db.errors import Misconfigured
@@ -75,8 +76,8 @@ def _torch_bf16(network: nn.Module, example: Tensor, free: Mapping[int, int]) ->
     return compute
 
 
-def _streams() -> tuple[int, int]:
-    """Into how many parts a batch is split, and the threads that each part is computed by.
+def streams() -> tuple[int, int]:
+    """How much is computed side by side at most, parts of a batch or batches, and the threads that each has.
 
     Threads that share one small convolution wait for each other at every layer, the more so when other
     programs want the cores; parts of a batch never do.
@@ -84,13 +85,15 @@ def _streams() -> tuple[int, int]:
     import torch
 
     threads = torch.get_num_threads()
-    streams = min(threads, STREAMS)
-    return streams, threads // streams
+    count = min(threads, STREAMS)
+    return count, threads // count
 
 
-def _parts(batch: Tensor, streams: int) -> list[Any]:
-    """The batch as arrays, at most one a stream, all about as long."""
-    return [part.numpy() for part in batch.contiguous().chunk(streams)]
+def _parts(batch: Tensor, threads: int) -> list[Any]:
+    """The batch as arrays all about as long, one for each `threads` that the calling thread may use."""
+    import torch
+
+    return [part.numpy() for part in batch.contiguous().chunk(max(torch.get_num_threads() // threads, 1))]
 
 
 def _hush() -> None:
@@ -107,21 +110,26 @@ def _openvino(network: nn.Module, example: Tensor, free: Mapping[int, int], prec
     _hush()
     shape = [-1 if axis in free else size for axis, size in enumerate(example.shape)]
     graph = openvino.convert_model(network, example_input=example, input=shape)
-    streams, threads = _streams()
+    count, threads = streams()
     settings = {
-        "INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": streams,
-        "INFERENCE_NUM_THREADS": streams * threads,
+        "INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": count,
+        "INFERENCE_NUM_THREADS": count * threads,
     }  # fmt: skip
     compiled = openvino.Core().compile_model(graph, "CPU", settings)
-    requests = [compiled.create_infer_request() for _ in range(streams)]
+    idle: SimpleQueue[Any] = SimpleQueue()  #: requests; several threads may compute at once
 
     def compute(batch: Tensor) -> Tensor:
-        begun = list(zip(requests, _parts(batch, streams), strict=False))
-        for request, part in begun:
+        begun = []
+        for part in _parts(batch, threads):
+            request = compiled.create_infer_request() if idle.empty() else idle.get()
             request.start_async(part, share_inputs=True)
+            begun.append((request, part))  # the request reads the part where it lies
         for request, _ in begun:
             request.wait()
-        return torch.cat([torch.from_numpy(request.get_output_tensor(0).data) for request, _ in begun])
+        answers = torch.cat([torch.from_numpy(request.get_output_tensor(0).data) for request, _ in begun])
+        for request, _ in begun:
+            idle.put(request)
+        return answers
 
     return compute
 
@@ -133,7 +141,7 @@ def _onnxruntime(network: nn.Module, example: Tensor, free: Mapping[int, int]) -
     _hush()
     two = torch.cat([example, example])  # a first dimension of one would be taken for a constant
     sizes = {axis: step * torch.export.Dim(f"size{axis}") for axis, step in free.items()}
-    streams, threads = _streams()
+    count, threads = streams()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         program = torch.onnx.export(network, (two,), dynamo=True, dynamic_shapes=(sizes,), verbose=False)
@@ -144,10 +152,10 @@ def _onnxruntime(network: nn.Module, example: Tensor, free: Mapping[int, int]) -
         options.intra_op_num_threads = threads
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    pool = ThreadPoolExecutor(streams, "onnxruntime")
+    pool = ThreadPoolExecutor(count, "onnxruntime")
 
     def compute(batch: Tensor) -> Tensor:
-        told = pool.map(lambda part: session.run(None, {name: part})[0], _parts(batch, streams))
+        told = pool.map(lambda part: session.run(None, {name: part})[0], _parts(batch, threads))
         return torch.cat([torch.from_numpy(answers) for answers in told])
 
     return compute

@@ -175,8 +175,9 @@ class Strangeness(nn.Module):
         both = torch.cat([standardise(view) for view in views(x, (1.0,))])
         logits = torch.stack([member(both) for member in self.members]).mean(0)
         margin = logits[:, 1:2] - logits[:, 0:1]
-        upright, mirrored = margin.chunk(2)
-        return (upright + mirrored) / 2
+        # halves by reshape: `chunk` would fix the batch's size in an exported graph
+        halves: Tensor = margin.reshape(2, -1, 1)
+        return (halves[0] + halves[1]) / 2
 
 
 def _explained(member: ResidualNetwork, upright: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -161,15 +164,63 @@ def entry(name: str, backend: str, speedup: float) -> Measured:
 
 
 @pytest.mark.parametrize("name", [n for n in backends.names("cpu") if "torch" not in n])
-@pytest.mark.parametrize("streams", [1, 3])
-def test_a_batch_in_parts_is_the_batch(name: str, streams: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_batch_in_parts_is_the_batch(name: str, threads: int, torch_threads: Callable[[int], None]) -> None:
     net = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3), torch.nn.ReLU()).eval()
-    monkeypatch.setattr(backends, "_streams", lambda: (streams, 1))
+    torch_threads(threads)
     compute = backends.build(name, net, torch.zeros(2, 1, 8, 8), {2: 4})
     for count, rows in ((1, 8), (2, 12), (7, 8)):
         batch = torch.randn(count, 1, rows, 8, generator=torch.Generator().manual_seed(count))
         with torch.inference_mode():
             assert torch.allclose(compute(batch), net(batch), atol=0.02 if "bf16" in name else 1e-5)
+
+
+@pytest.mark.parametrize("name", backends.names("cpu"))
+def test_batches_side_by_side_each_get_their_own_answers(
+    name: str, torch_threads: Callable[[int], None]
+) -> None:
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3), torch.nn.ReLU()).eval()
+    torch_threads(2)
+    compute = backends.build(name, net, torch.zeros(2, 1, 8, 8))
+    batches = [torch.full((1 + n % 3, 1, 8, 8), float(n)) for n in range(40)]
+
+    def answer(batch: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            return compute(batch)
+
+    with ThreadPoolExecutor(2, initializer=partial(torch.set_num_threads, 1)) as lanes:
+        for batch, answers in zip(batches, lanes.map(answer, batches), strict=True):
+            with torch.inference_mode():
+                assert torch.allclose(answers, net(batch), rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("name", [n for n in backends.names("cpu") if "torch" not in n])
+def test_the_gate_s_network_takes_any_number_of_films(name: str) -> None:
+    gate = registry.load("chest-xray", "cpu").gate  # type: ignore[attr-defined]
+    gate.use(name)
+    for count in (1, 3, 8):
+        films = torch.rand(count, 1, 64, 64, generator=torch.Generator().manual_seed(count))
+        with torch.inference_mode():
+            assert torch.allclose(gate._compute(films), gate.network(films), rtol=0.05, atol=0.05)
+
+
+def test_back_ends_are_compared_on_batches_of_several_sizes() -> None:
+    sizes: list[int] = []
+
+    class Counting:
+        def examine(self, payloads: Sequence[object]) -> list[Diagnosis]:
+            sizes.append(len(payloads))
+            return [Diagnosis()] * len(payloads)
+
+    assert len(optimise._answers(Counting(), variations(1) * 20)) == 20
+    assert sizes == [1, 7, 8, 2, 1, 1]
+
+
+def test_a_lane_s_threads_are_its_own(torch_threads: Callable[[int], None]) -> None:
+    torch_threads(2)
+    with ThreadPoolExecutor(1, initializer=partial(torch.set_num_threads, 1)) as lane:
+        assert lane.submit(torch.get_num_threads).result() == 1
+    assert torch.get_num_threads() == 2
 
 
 def test_a_model_with_one_way_to_compute_says_so() -> None:
