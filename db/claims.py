@@ -53,25 +53,65 @@ def claim(
     return _take(store, first, 1 if first.attempts else most, worker, lease_seconds)
 
 
+def more(
+    store: Store, like: Claimed, *, worker: str, lease_seconds: float, limit: int,
+    lanes: Sequence[str] | None = None, yield_turn: bool = False, held: Mapping[str, str] | None = None,
+) -> list[Claimed]:  # fmt: skip
+    """Claims further neighbours of a job in hand, `limit` at most; none where it is another's turn.
+
+    That is where a more urgent lane has waiting work, with `yield_turn` any other lane, or where another
+    model's job has waited longest in this one. lanes, held: as of `claim`.
+    """
+    with store.read() as connection:
+        if _is_turn_of_another(connection, like, lanes, yield_turn, store.now(), _readable(held or {})):
+            return []
+    with store.write() as writer:
+        rows = list(writer.connection.execute(_neighbours(writer, like, like.version, limit)))
+        return _claimed(writer, rows, worker, lease_seconds)
+
+
+def _is_turn_of_another(
+    connection: Connection, like: Claimed, lanes: Sequence[str] | None, yield_turn: bool, now: datetime,
+    mine: Sequence[ColumnElement[bool]],
+) -> bool:  # fmt: skip
+    served = list(lanes or ())
+    urgent = served[: served.index(like.lane)] if like.lane in served else []
+    others = [lane for lane in served if lane != like.lane] if yield_turn else urgent
+    if any(_oldest(connection, lane, now, mine) is not None for lane in others):
+        return True
+    oldest = _oldest(connection, like.lane, now, mine)
+    return oldest is not None and oldest.model != like.model
+
+
 def _take(store: Store, first: Waiting, limit: int, worker: str, lease_seconds: float) -> list[Claimed]:
     """Claims a job, unless another just did, and the oldest of its neighbours that were not tried before."""
-    same = (
-        WAITING, Job.model == first.model, Job.lane == first.lane,
-        Job.weights_sha256 == first.weights_sha256, Job.model_version == first.model_version,
-    )  # fmt: skip
     with store.write() as writer:
         # two looks, each by its index: ordered in one, the whole backlog would be sorted at every claim
-        alone = select(Job).where(*same, Job.id == first.id)
-        others = (
-            select(Job)
-            .where(*same, Job.id != first.id, Job.attempts == 0, due_time(writer.now))
-            .order_by(Job.created_at)
-        )
+        alone = select(Job).where(Job.id == first.id, *_same(first, first.model_version))
         rows = list(writer.connection.execute(alone.with_for_update(skip_locked=True)))
-        others = others.limit(limit - len(rows)).with_for_update(skip_locked=True)
         if len(rows) < limit:
+            others = _neighbours(writer, first, first.model_version, limit - len(rows))
             rows += writer.connection.execute(others)
         return _claimed(writer, rows, worker, lease_seconds)
+
+
+def _same(job: Waiting | Claimed, version: str) -> tuple[ColumnElement[bool] | TextClause, ...]:
+    """Waiting, and a neighbour of this job: of its lane, its model, these weights."""
+    return (
+        WAITING, Job.model == job.model, Job.lane == job.lane, Job.weights_sha256 == job.weights_sha256,
+        Job.model_version == version,
+    )  # fmt: skip
+
+
+def _neighbours(writer: Writer, job: Waiting | Claimed, version: str, limit: int) -> Select[Any]:
+    """The oldest that wait beside this job, locked, those left out that were tried before."""
+    return (
+        select(Job)
+        .where(*_same(job, version), Job.id != job.id, Job.attempts == 0, due_time(writer.now))
+        .order_by(Job.created_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
 
 
 def _readable(held: Mapping[str, str]) -> list[ColumnElement[bool]]:
@@ -98,8 +138,7 @@ def _best(
     """The job to begin with: the hinted one when its lane is to be served, else that lane's oldest."""
     found: list[Waiting] = []
     for lane in lanes:
-        query = _chosen(WAITING, Job.lane == lane, due_time(now), *mine).order_by(Job.created_at).limit(1)
-        row = connection.execute(query).one_or_none()
+        row = _oldest(connection, lane, now, mine)
         if row is None:
             continue
         found.append(row)
@@ -109,6 +148,14 @@ def _best(
         return hinted
     chosen = min(found[1:], key=lambda row: row.created_at) if found[1:] else found[0]
     return hinted if hinted.lane == chosen.lane else chosen
+
+
+def _oldest(
+    connection: Connection, lane: str, now: datetime, mine: Sequence[ColumnElement[bool]]
+) -> Waiting | None:
+    """Of a lane's waiting jobs that are due, the oldest."""
+    query = _chosen(WAITING, Job.lane == lane, due_time(now), *mine).order_by(Job.created_at).limit(1)
+    return connection.execute(query).one_or_none()
 
 
 def _claimed(writer: Writer, rows: Sequence[Row[Any]], worker: str, lease_seconds: float) -> list[Claimed]:

@@ -150,7 +150,7 @@ class Settings(BaseSettings):
         8,
         gt=0,
         description="jobs one forward pass takes at most; a lone job never waits. Of a fast model a "
-        "worker takes up to eight batches in hand, of a second's work together",
+        "worker has up to eight batches in hand, of a second's work together",
     )
     backend: Literal["auto", "reference"] = Field(
         "auto", description="what networks compute by; auto: the fastest that `wetread models optimise` "

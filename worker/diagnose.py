@@ -2,51 +2,35 @@
 
 from __future__ import annotations
 
-import os
-import random
+import math
 import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from functools import partial
+from itertools import islice
 
-from db import claims, conclusions, jobs, metrics
-from db.archive import Archive, Batch
-from db.errors import Misconfigured, Rejected, Unavailable
-from db.jobs import Claimed, Conclusion
-from db.logs import get, place, trace
+from db import claims, jobs, metrics
+from db.archive import Archive
+from db.errors import Misconfigured, Unavailable
+from db.jobs import Claimed
+from db.logs import get
 from db.queue import Enqueue
-from db.records import Diagnosis, JobState
 from db.settings import Settings
 from db.store import Store
-from ingest import reading as shielded
-from models.registry import Model, Preparing
-from worker.blame import free_memory, is_memory, is_world
-from worker.overlap import ahead, behind
-from worker.runtime import Runtime, backend_of
+from worker.hand import Hand
+from worker.overlap import abreast, ahead, behind
+from worker.runtime import Runtime, lanes_of, set_threads
+from worker.stages import Reading, Stages
 from worker.watchdog import HandedBack, limited
 
 log = get("worker")
 AHEAD_PARTS = 2  #: of a batch that is decoded while it is computed
-CLAIM_BATCHES = 8  #: taken in hand together, so that decoding and committing overlap with computing ...
+CLAIM_BATCHES = 8  #: in hand together, so that decoding and committing overlap with computing ...
 CLAIM_SECONDS = 1.0  #: ... of a model that is fast enough: more urgent work waits no longer than that
+MORE_SECONDS = 10.0  #: for which more of such a model are taken in hand before those in hand are done
 COMMIT_BATCHES = 2  #: of those, in one transaction
 HINT_SECONDS = 60.0  #: for which the hint of a job that was read as a neighbour is known to be late
-
-
-@dataclass
-class Reading:
-    """A claimed job on its way: its payload, then its diagnosis, and the seconds each stage took."""
-
-    job: Claimed
-    payload: Any = None  #: a Payload, or what the model prepared of it
-    prepared: bool = False
-    diagnosis: Diagnosis | None = None
-    device: str = "none"
-    backend: str | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
 
 
 class Diagnoser:
@@ -58,20 +42,32 @@ class Diagnoser:
     ) -> None:  # fmt: skip
         self.settings = settings
         self.store = store
-        self.archive = archive
         self.runtime = runtime
         self.name = name
         self.lanes = lanes  #: those served, most urgent first; None: whatever is hinted
-        self.held: set[str] = set()  #: tokens of the leases in hand; the heartbeat renews them
-        self.busy_since: float | None = None  #: monotonic; None while idle
+        self.hand = Hand()
+        self.stages = Stages(settings, store, archive, runtime, self.hand)
         self.last_job_at: datetime | None = None  #: when the last batch ended
         self.canary_at: datetime | None = None  #: when the consumer last took a canary
-        self._claimed: Sequence[Claimed] = ()
         self._enqueue = enqueue
         self._batches = 0
         self._pace: dict[str, float] = {}  #: seconds that a model's job took of late
         self._late: dict[str, float] = {}  #: jobs read as neighbours, whose hints are to come -> when
-        self._returned: set[str] = set()  #: those of the claim in hand that will be hinted again
+        self._stopping = False
+
+    @property
+    def held(self) -> set[str]:
+        """Tokens of the leases in hand; the heartbeat renews them."""
+        return self.hand.tokens
+
+    @property
+    def busy_since(self) -> float | None:
+        """Since when it reads, on the monotonic clock; None while idle."""
+        return self.hand.busy_since
+
+    def stop(self) -> None:
+        """Nothing more is taken in hand beside what is."""
+        self._stopping = True
 
     def diagnose(self, job_id: str) -> int:
         """Answers a hint: claims what is best to do now, reads it, commits. Returns how many jobs.
@@ -90,15 +86,39 @@ class Diagnoser:
         )  # fmt: skip
         if not claimed:
             return 0
-        self._batches += 1
-        each = (time.perf_counter() - start) / len(claimed)
-        metrics.stage_seconds.labels("lease", claimed[0].model).observe(each)
         if job_id not in {job.id for job in claimed}:
             self._hint_again(job_id)
-        with self._in_hand(claimed), limited(self._hard_limit()):
+        with self._in_hand(), limited(self._hard_limit()):
+            self._take(claimed, time.perf_counter() - start)
             self._read(claimed)
-        self._note(claimed, job_id, time.perf_counter() - start)
-        return len(claimed)
+            taken = self.hand.end()
+        self._note(taken, job_id, time.perf_counter() - start)
+        return len(taken)
+
+    def _take(self, claimed: Sequence[Claimed], seconds: float) -> None:
+        """Takes in hand what was claimed in so many seconds."""
+        self._batches += 1
+        self.hand.take(claimed)
+        for job in claimed:
+            metrics.stage_seconds.labels("lease", job.model).observe(seconds / len(claimed))
+            metrics.stage_seconds.labels("wait", job.model).observe(max(job.queued_seconds, 0.0))
+
+    def _more(self, like: Claimed, limit: int) -> Sequence[Claimed]:
+        """Further neighbours of a job in hand, so that nothing idles between two claims."""
+        if self._stopping:
+            return []
+        start = time.perf_counter()
+        try:
+            claimed = claims.more(
+                self.store, like, worker=self.name, lease_seconds=self.settings.lease_seconds,
+                limit=limit, lanes=self.lanes, yield_turn=self._is_turn_of_others(), held=self.runtime.held,
+            )  # fmt: skip
+        except Unavailable as error:  # what is in hand is read all the same
+            log.warning("claim_failed", reason=str(error))
+            return []
+        if claimed:
+            self._take(claimed, time.perf_counter() - start)
+        return claimed
 
     def _limit(self, model: str) -> int:
         """Jobs of a model to claim: a batch, or several of one that is known to be fast."""
@@ -106,15 +126,15 @@ class Diagnoser:
         batches = 1 if pace is None else int(CLAIM_SECONDS / (pace * size))
         return size * min(max(batches, 1), CLAIM_BATCHES)
 
-    def _note(self, claimed: Sequence[Claimed], hinted: str, seconds: float) -> None:
-        """What this claim tells of the next ones: the model's pace, and which hints will come late."""
-        model, pace = claimed[0].model, seconds / len(claimed)
+    def _note(self, taken: Sequence[Claimed], hinted: str, seconds: float) -> None:
+        """What these tell of the next ones: the model's pace, and which hints will come late."""
+        model, pace = taken[0].model, seconds / len(taken)
         self._pace[model] = (self._pace.get(model, pace) + pace) / 2
         now = time.monotonic()
         while self._late and now - next(iter(self._late.values())) > HINT_SECONDS:
             del self._late[next(iter(self._late))]
-        self._late.update({job.id: now for job in claimed if job.id not in {hinted, *self._returned}})
-        self._returned.clear()
+        self._late.update({job.id: now for job in taken if job.id not in {hinted, *self.hand.returned}})
+        self.hand.returned.clear()
 
     def _is_late(self, job_id: str) -> bool:
         """Was the job of this hint read as a neighbour just now? So it is told once, and never of a retry."""
@@ -122,23 +142,20 @@ class Diagnoser:
         return read_at is not None and time.monotonic() - read_at <= HINT_SECONDS
 
     @contextmanager
-    def _in_hand(self, claimed: Sequence[Claimed]) -> Iterator[None]:
-        """While these are read the heartbeat renews their leases, and the watchdog looks at the time."""
-        self.held.update(job.token for job in claimed)
-        self._claimed, self.busy_since = claimed, time.monotonic()
+    def _in_hand(self) -> Iterator[None]:
+        """While jobs are read the heartbeat renews their leases, and the watchdog looks at the time."""
         try:
             yield
         except HandedBack:
-            self.busy_since = None
-            for job in claimed:
+            self.hand.busy_since = None
+            for job in self.hand.jobs:
                 jobs.give_back(
                     self.store, job, "handed back: the worker was stopped", final=False, counted=False,
                     max_attempts=self.settings.max_attempts,
                 )  # fmt: skip
             raise
         finally:
-            self.busy_since = None
-            self.held.difference_update(job.token for job in claimed)
+            self.hand.end()
             self.last_job_at = self.store.now()
 
     def _hard_limit(self) -> float:
@@ -147,15 +164,15 @@ class Diagnoser:
 
     def is_stuck(self) -> bool:
         """Has the batch in hand run for longer than it may?"""
-        since = self.busy_since
+        since = self.hand.busy_since
         return since is not None and time.monotonic() - since > self.settings.job_seconds_max
 
     def give_up(self) -> None:
         """Records a stuck batch, before the process is ended: each of its jobs counts a try."""
         metrics.errors.labels("watchdog", "TimeLimit").inc()
-        for job in self._claimed:
+        for job in self.hand.jobs:
             log.error("job_stuck", job=job.id, model=job.model, seconds=self.settings.job_seconds_max)
-            self._give_back(job, f"watchdog: ran longer than {self.settings.job_seconds_max:g} s")
+            self.stages.give_back(job, f"watchdog: ran longer than {self.settings.job_seconds_max:g} s")
 
     def _is_turn_of_others(self) -> bool:
         """Every `lane_turn`th batch is for the lanes that urgent work keeps waiting."""
@@ -173,33 +190,52 @@ class Diagnoser:
 
     def _read(self, claimed: Sequence[Claimed]) -> None:
         first = claimed[0]
-        for job in claimed:
-            metrics.stage_seconds.labels("wait", job.model).observe(max(job.queued_seconds, 0.0))
         try:
             model = self.runtime.model(first.model, first.version, first.weights_sha256)
         except Misconfigured as error:
             for job in claimed:
-                self._give_back(job, f"Misconfigured: {error}", final=True)
+                self.stages.give_back(job, f"Misconfigured: {error}", final=True)
             return
-        parts = self._parts(claimed)
+        lanes, threads = lanes_of(model)
+        parts = self._parts(claimed, lanes)
+        lanes, lone = min(lanes, len(parts)), len(parts) == 1
 
-        def decode(part: Sequence[Claimed]) -> list[Reading]:
-            return self._decode_all(model, part)
+        def compute(readings: list[Reading]) -> list[Reading]:
+            self.stages.forward(model, [r for r in readings if r.payload is not None])
+            return [r for r in readings if r.diagnosis is not None]
 
-        decoded = map(decode, parts) if self.settings.decode_ahead == "off" else ahead(decode, parts)
-        with behind(self._commit, alone=len(parts) == 1) as commit:
-            read: list[Reading] = []
-            for left, readings in zip(range(len(parts) - 1, -1, -1), decoded, strict=True):
-                self._forward(model, [r for r in readings if r.payload is not None])
-                read += [r for r in readings if r.diagnosis is not None]
-                if left < COMMIT_BATCHES or len(read) >= COMMIT_BATCHES * self.settings.batch_size:
-                    commit(read)  # the last ones alone: nothing is left to compute meanwhile
-                    read = []
+        decode = partial(self.stages.decode, model)
+        following = self._following(claimed, parts, lanes)
+        decoded = map(decode, following) if self.settings.decode_ahead == "off" else ahead(decode, following)
+        computed = abreast(compute, decoded, lanes, lambda: set_threads(threads))
+        with behind(self.stages.commit, alone=lone) as commit:
+            while batches := list(islice(computed, max(COMMIT_BATCHES, lanes))):
+                commit([reading for batch in batches for reading in batch])
 
-    def _parts(self, claimed: Sequence[Claimed]) -> list[Sequence[Claimed]]:
-        """What one forward takes: a batch; half of a lone one where a core is idle while it is computed."""
+    def _following(
+        self, claimed: Sequence[Claimed], parts: Sequence[Sequence[Claimed]], lanes: int
+    ) -> Iterator[Sequence[Claimed]]:
+        """These parts; then, of a fast model, parts of further claims while claims come full.
+
+        When more is claimed half of a claim is still on its way: together they are a claim.
+        """
+        full, size = self._limit(claimed[0].model), self.settings.batch_size
+        until = time.monotonic() + min(MORE_SECONDS, self.settings.job_seconds_max / 2)
+        yield from parts
+        while size < full <= len(claimed) and time.monotonic() < until:
+            full = max(self._limit(claimed[0].model) // 2, size + 1)
+            claimed = self._more(claimed[0], full)
+            yield from self._parts(claimed, lanes) if claimed else ()
+
+    def _parts(self, claimed: Sequence[Claimed], lanes: int) -> list[Sequence[Claimed]]:
+        """What one forward takes: a batch; half of a lone one where a core is idle while it is computed.
+
+        Lanes are given as much each.
+        """
         size = self.settings.batch_size
-        if len(claimed) <= size and self._halves():
+        if lanes > 1:
+            size = math.ceil(len(claimed) / (lanes * math.ceil(len(claimed) / (lanes * size))))
+        elif len(claimed) <= size and self._halves():
             size = max(len(claimed) // AHEAD_PARTS, 1)
         return [claimed[n : n + size] for n in range(0, len(claimed), size)]
 
@@ -207,159 +243,4 @@ class Diagnoser:
         """A half must still fill the device: it pays where that is not the CPU, or leaves a core idle."""
         if self.settings.decode_ahead != "auto":
             return self.settings.decode_ahead == "on"
-        return self._has_idle_core()
-
-    def _has_idle_core(self) -> bool:
-        cores = len(os.sched_getaffinity(0))
-        return self.runtime.device != "cpu" or 0 < self.settings.threads < cores
-
-    def _decode_all(self, model: Model, claimed: Sequence[Claimed]) -> list[Reading]:
-        return [r for job in claimed if (r := self._decode(model, job)) is not None]
-
-    def _decode(self, model: Model, job: Claimed) -> Reading | None:
-        """The job's payload; an input whose pixels cannot be decoded becomes an abstention.
-
-        Where a core is idle it is prepared as well; else that would hold up the threads that compute.
-        """
-        reading, stage = Reading(job), "decode"
-        try:
-            with _timed(reading, "fetch"):
-                inputs = [(source, self.archive.get(source.digest)) for source in job.inputs]
-            with _timed(reading, "decode"):
-                reading.payload = shielded.payload(inputs, model.card.needs)
-            if isinstance(model, Preparing) and self._has_idle_core():
-                stage = "prepare"
-                self._prepare(model, reading)
-        except Rejected as why:
-            reading.diagnosis = Diagnosis.abstain(why.code, why.sentence)
-        except Unavailable as error:
-            self._give_back(job, f"Unavailable: {error}")
-            return None
-        except Exception as error:  # noqa: BLE001 - one bad input fails alone
-            self._failed(job, stage, error)
-            return None
-        return reading
-
-    def _forward(self, model: Model, readings: Sequence[Reading]) -> None:
-        """One forward for all; if that fails, each alone, so that only the bad one fails.
-
-        A batch that was too large for the memory is thereby read once more in the smallest pieces.
-        """
-        if not readings:
-            return
-        try:
-            self._examine(model, readings)
-        except Exception as error:  # noqa: BLE001
-            if is_memory(error):
-                metrics.errors.labels("forward", "memory").inc()
-                traceback.clear_frames(error.__traceback__)  # they hold what the forward had allocated
-                free_memory()
-            if len(readings) == 1:
-                self._failed(readings[0].job, "forward", error)
-                return
-            for reading in readings:
-                self._forward(model, [reading])
-
-    @staticmethod
-    def _prepare(model: Preparing, reading: Reading) -> None:
-        with _timed(reading, "prepare"):
-            reading.payload = model.prepare(reading.payload)
-        reading.prepared = True
-
-    def _examine(self, model: Model, readings: Sequence[Reading]) -> None:
-        if isinstance(model, Preparing):
-            for reading in readings:
-                if not reading.prepared:
-                    self._prepare(model, reading)
-        start = time.perf_counter()
-        payloads = [r.payload for r in readings if r.payload is not None]
-        diagnoses = self.runtime.examine(model, payloads)
-        seconds = (time.perf_counter() - start) / len(readings)
-        for reading, diagnosis in zip(readings, diagnoses, strict=True):
-            reading.diagnosis, reading.device = diagnosis, model.device
-            reading.backend = backend_of(model)
-            reading.seconds["forward"] = round(seconds, 6)
-            metrics.stage_seconds.labels("forward", reading.job.model).observe(seconds)
-
-    def _commit(self, readings: Sequence[Reading]) -> None:
-        if not readings:
-            return
-        start = time.perf_counter()
-        try:
-            with self.archive.batch() as batch:
-                done = [self._conclusion(r, batch) for r in readings]
-            kept = conclusions.conclude(self.store, done)
-        except Unavailable as error:
-            self._returned.update(r.job.id for r in readings)
-            log.warning("commit_waits_for_lease", reason=str(error), jobs=len(readings))
-            return
-        except Exception as error:  # noqa: BLE001 - an answer that no row can hold fails alone
-            if len(readings) == 1:
-                self._failed(readings[0].job, "commit", error)
-                return
-            for reading in readings:
-                self._commit([reading])
-            return
-        seconds = (time.perf_counter() - start) / len(readings)
-        for reading, won in zip(readings, kept, strict=True):
-            model = reading.job.model
-            metrics.stage_seconds.labels("commit", model).observe(seconds)
-            if not won:
-                self._returned.add(reading.job.id)
-                log.warning("lease_lost", job=reading.job.id)
-                continue
-            abstained = reading.diagnosis is not None and reading.diagnosis.abstained
-            metrics.job_attempts.labels(model, "abstained" if abstained else "done").inc()
-            metrics.turnaround_seconds.labels(model).observe(
-                max((self.store.now() - reading.job.seen_at).total_seconds(), 0.0)
-            )
-            log.info(
-                "job_concluded", job=reading.job.id, model=model, device=reading.device, abstained=abstained
-            )
-
-    @staticmethod
-    def _conclusion(reading: Reading, batch: Batch) -> Conclusion:
-        diagnosis = reading.diagnosis
-        if diagnosis is None:
-            raise ValueError("a reading without a diagnosis cannot be concluded")
-        stored = {name: batch.put_bytes(data) for name, data in diagnosis.artifacts.items()}
-        return Conclusion(
-            job=reading.job,
-            diagnosis=diagnosis,
-            device=reading.device,
-            backend=reading.backend,
-            artifacts=stored,
-            seconds=reading.seconds,
-        )
-
-    def _failed(self, job: Claimed, stage: str, error: Exception) -> None:
-        """The machine's trouble is tried again; our own bug fails at once, for a person to see."""
-        metrics.errors.labels(stage, type(error).__name__).inc()
-        log.error("job_failed", job=job.id, model=job.model, stage=stage, error=place(error))
-        self._give_back(job, f"{stage}: {place(error)} ({trace(error)})", final=not is_world(error))
-
-    def _give_back(self, job: Claimed, error: str, *, final: bool = False) -> None:
-        self._returned.add(job.id)
-        delay = min(60.0, 10 * 3.0 ** (job.attempts - 1)) * random.uniform(0.5, 1.5)
-        state = jobs.give_back(
-            self.store, job, error, final=final, max_attempts=self.settings.max_attempts, delay_seconds=delay
-        )
-        if state is JobState.OWED:
-            metrics.requeued.labels("retry").inc()
-        if state is not None:
-            metrics.job_attempts.labels(job.model, "failed" if state is JobState.FAILED else "retried").inc()
-
-
-class _timed:  # noqa: N801 - reads as a verb at its use
-    """Times a stage of one reading, for its row and for the histogram."""
-
-    def __init__(self, reading: Reading, stage: str, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._reading, self._stage, self._clock = reading, stage, clock
-
-    def __enter__(self) -> None:
-        self._start = self._clock()
-
-    def __exit__(self, *_: object) -> None:
-        seconds = self._clock() - self._start
-        self._reading.seconds[self._stage] = round(seconds, 6)
-        metrics.stage_seconds.labels(self._stage, self._reading.job.model).observe(seconds)
+        return self.stages.has_idle_core()

@@ -86,6 +86,16 @@ def backend_of(model: Model) -> str | None:
     return found
 
 
+def lanes_of(model: Model) -> tuple[int, int]:
+    """How many batches a model computes at once, side by side, and the threads that each has.
+
+    Threads that share a batch wait for each other at every layer; those that have one each never do.
+    Only on the CPU, and of models that say `abreast`: that `examine` changes nothing of theirs.
+    """
+    alone = not getattr(model, "abreast", False) or model.device != "cpu"
+    return (1, 0) if alone else backends.streams()
+
+
 class Runtime:
     """The models of one worker process: opened once, the least lately used closed beyond a budget."""
 

@@ -140,7 +140,9 @@ def consume(app: Celery, name: str, lanes: Sequence[str], diagnoser: Diagnoser |
     It finishes what it holds, or hands it back when that takes longer than `stop_seconds`.
     """
     if diagnoser is not None:
-        hand_back_after(diagnoser.settings.stop_seconds, lambda: diagnoser.busy_since is not None)
+        hand_back_after(
+            diagnoser.settings.stop_seconds, lambda: diagnoser.busy_since is not None, diagnoser.stop
+        )
     app.worker_main(
         [
             "--quiet", "worker", "--pool=solo", "--concurrency=1", "--without-gossip", "--without-mingle",

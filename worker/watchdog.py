@@ -44,8 +44,10 @@ class HandedBack(SystemExit):
     """The worker is being stopped and its batch takes too long: the jobs go back, the hint unacknowledged."""
 
 
-def hand_back_after(seconds: float, is_busy: Callable[[], bool]) -> None:
-    """From an orderly stop on, a batch in hand has so many seconds; then it is handed back.
+def hand_back_after(seconds: float, is_busy: Callable[[], bool], stop: Callable[[], None]) -> None:
+    """From an orderly stop on, what is in hand has so many seconds; then it is handed back.
+
+    stop: is told at once, so that no more is taken in hand.
 
     Celery's soft shutdown cannot do this: with the solo pool its wait runs on the thread that reads.
     """
@@ -56,6 +58,7 @@ def hand_back_after(seconds: float, is_busy: Callable[[], bool]) -> None:
             raise HandedBack(0)
 
     def begin(**_: object) -> None:
+        stop()
         timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGUSR2))
         timer.daemon = True
         timer.start()

@@ -38,6 +38,8 @@ BATCH = 16  #: films a forward pass, so that memory stays flat however many are 
 class ChestXray:
     """Pneumonia or not, bacterial or viral, on frontal chest radiographs."""
 
+    abreast = True
+
     def __init__(self, card: ModelCard, device: str) -> None:
         self.card = card
         self.device = device
@@ -193,5 +195,5 @@ def _where(heat: NDArray[np.float32], film: Prepared) -> dict[str, object]:
 
 def _png(heat: NDArray[np.float32]) -> bytes:
     stream = io.BytesIO()
-    PIL.Image.fromarray(np.round(heat * 255).astype(np.uint8)).save(stream, "PNG")
+    PIL.Image.fromarray(np.round(heat * 255).astype(np.uint8)).save(stream, "PNG", compress_level=1)
     return stream.getvalue()

@@ -26,13 +26,13 @@ def _clock(store: Store) -> None:
 _number = itertools.count(1)
 
 
-def owe(store: Store, lane: str, count: int = 1) -> list[str]:
+def owe(store: Store, lane: str, count: int = 1, model: str = "film") -> list[str]:
     """Jobs in a lane, hinted; their ids."""
     for _ in range(count):
         number = next(_number)
         with store.write() as writer:
             file_id = ledger.see(writer, [Sighting(name=f"{number}", suffix="", bytes=1)])[f"{number}"]
-            owed = Owed(model="film", version="1", weights_sha256="a" * 64, lane=lane)
+            owed = Owed(model=model, version="1", weights_sha256="a" * 64, lane=lane)
             evidence = Evidence(kind=Kind.IMAGE, uid=f"1.{number}", case_key=f"{number}")
             ledger.accept(writer, file_id, evidence, digest=f"{number:064d}", size=1, owed=[owed])
     return [job_id for job_id, _ in jobs.take_owed(store)]
@@ -70,6 +70,53 @@ def test_a_turn_yielded_goes_to_the_longest_waiting_of_the_lanes_behind(store: S
 def test_a_turn_yielded_with_nobody_behind_is_not_lost(store: Store) -> None:
     (stat,) = owe(store, "stat")
     assert [job.id for job in claim(store, stat, yield_turn=True)] == [stat]
+
+
+def more(
+    store: Store, like: Claimed, *, yield_turn: bool = False, held: dict[str, str] | None = None
+) -> list[Claimed]:
+    return claims.more(
+        store, like, worker="w", lease_seconds=60, limit=4, lanes=queue.LANES, yield_turn=yield_turn,
+        held=held,
+    )  # fmt: skip
+
+
+def test_more_are_the_oldest_neighbours_that_wait(store: Store) -> None:
+    backlog = owe(store, "routine", 9)
+    (first, *_) = claim(store, backlog[0], limit=2)
+    assert [job.id for job in more(store, first)] == backlog[2:6]
+    assert [job.id for job in more(store, first)] == backlog[6:]
+
+
+def test_no_more_are_claimed_where_more_urgent_work_waits(store: Store) -> None:
+    backlog = owe(store, "routine", 3)
+    (first,) = claim(store, backlog[0], limit=1)
+    owe(store, "stat")
+    assert more(store, first) == []
+
+
+@pytest.mark.parametrize(("yield_turn", "count"), [(False, 2), (True, 0)])
+def test_more_yield_their_turn_to_the_lanes_behind(store: Store, yield_turn: bool, count: int) -> None:
+    backlog = owe(store, "routine", 3)
+    (first,) = claim(store, backlog[0], limit=1)
+    owe(store, "off-peak")
+    assert len(more(store, first, yield_turn=yield_turn)) == count
+
+
+def test_no_more_are_claimed_where_another_model_s_job_has_waited_longest(store: Store) -> None:
+    (hint,) = owe(store, "routine")
+    (first,) = claim(store, hint)
+    owe(store, "routine", model="note")
+    owe(store, "routine", 2)
+    assert more(store, first) == []
+
+
+def test_what_this_worker_cannot_read_stands_in_nobody_s_way(store: Store) -> None:
+    (hint,) = owe(store, "routine")
+    (first,) = claim(store, hint)
+    owe(store, "routine", model="note")
+    owe(store, "routine", 2)
+    assert len(more(store, first, held={"note": "b" * 64})) == 2
 
 
 def test_a_late_hint_claims_nothing_although_others_wait(store: Store) -> None:

@@ -120,7 +120,7 @@ def test_a_bug_fails_at_once_with_its_way_and_without_its_words(worker: Callable
     bad, good = sorted(read("bug", "good"), key=lambda row: row[0], reverse=True)
     assert (bad[0], bad[1], good[0]) == ("failed", 1, "done")
     assert f"{Path(__file__).name}:" in str(bad[2])
-    assert "worker/diagnose.py:" in str(bad[2])
+    assert "worker/stages.py:" in str(bad[2])
     assert "Canary" not in str(bad[2])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -24,7 +25,7 @@ from models import registry
 from models.card import ModelCard, Needs, Weights
 from models.payloads import Note, Payload
 from tests.builders import dicom_bytes
-from worker.diagnose import Diagnoser
+from worker.diagnose import CLAIM_BATCHES, Diagnoser
 from worker.runtime import Runtime
 
 CARD = ModelCard(
@@ -39,6 +40,7 @@ class Length:
 
     card = CARD
     device = "cpu"
+    abreast = False
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -172,6 +174,53 @@ def test_of_a_fast_model_several_batches_are_claimed_and_each_is_one_forward(ben
     hints = [bench.owe(f"note {n}".encode()) for n in range(2 * size + 1)]
     assert bench.diagnoser.diagnose(hints[0]) == 2 * size + 1
     assert bench.model.batches == [size, size, 1]
+    assert {bench.row(hint)[0] for hint in hints} == {"done"}
+
+
+def test_of_a_fast_model_more_are_taken_in_hand_until_none_wait(bench: Bench) -> None:
+    size = bench.diagnoser.settings.batch_size
+    bench.diagnoser._pace["length"] = 0.001
+    hints = [bench.owe(f"note {n}".encode()) for n in range(CLAIM_BATCHES * size + 3)]
+    assert bench.diagnoser.diagnose(hints[0]) == len(hints)
+    assert (bench.diagnoser.held, bench.diagnoser.busy_since) == (set(), None)
+
+
+def test_a_worker_that_is_stopped_takes_no_more_in_hand(bench: Bench) -> None:
+    size = bench.diagnoser.settings.batch_size
+    bench.diagnoser._pace["length"] = 0.001
+    hints = [bench.owe(f"note {n}".encode()) for n in range(CLAIM_BATCHES * size + 3)]
+    bench.model.meanwhile = bench.diagnoser.stop
+    assert bench.diagnoser.diagnose(hints[0]) == CLAIM_BATCHES * size
+
+
+def test_more_are_taken_in_hand_only_as_long_as_a_stuck_job_would_be_told_from_them(bench: Bench) -> None:
+    size = bench.diagnoser.settings.batch_size
+    bench.diagnoser.settings = bench.diagnoser.settings.model_copy(update={"job_seconds_max": 0.0})
+    bench.diagnoser._pace["length"] = 0.001
+    hints = [bench.owe(f"note {n}".encode()) for n in range(CLAIM_BATCHES * size + 3)]
+    assert bench.diagnoser.diagnose(hints[0]) == CLAIM_BATCHES * size
+
+
+def test_a_lease_is_let_go_when_its_job_is_concluded_and_not_with_the_last(bench: Bench) -> None:
+    size = bench.diagnoser.settings.batch_size
+    bench.diagnoser._pace["length"] = 0.001
+    held: list[int] = []
+    bench.model.meanwhile = lambda: held.append(len(bench.diagnoser.held))
+    hints = [bench.owe(f"note {n}".encode()) for n in range(CLAIM_BATCHES * size)]
+    bench.diagnoser.diagnose(hints[0])
+    assert held[0] == len(hints) > held[-1]
+
+
+def test_a_model_that_says_so_computes_parts_side_by_side(
+    bench: Bench, torch_threads: Callable[[int], None]
+) -> None:
+    torch_threads(2)
+    bench.model.abreast = True
+    together = threading.Barrier(2)
+    bench.model.meanwhile = lambda: together.wait(10)
+    hints = [bench.owe(f"note {n}".encode()) for n in range(5)]
+    assert bench.diagnoser.diagnose(hints[0]) == 5
+    assert sorted(bench.model.batches) == [2, 3]
     assert {bench.row(hint)[0] for hint in hints} == {"done"}
 
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from worker.overlap import ahead, behind
+from worker.overlap import abreast, ahead, behind
 
 
 def test_results_come_in_the_order_of_the_parts() -> None:
@@ -27,6 +27,41 @@ def test_a_lone_part_needs_no_thread() -> None:
 
 def test_what_a_part_raises_is_raised_at_its_turn() -> None:
     results = ahead(lambda n: 1 // n, [1, 0])
+    assert next(results) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+def test_a_part_is_asked_for_when_its_turn_to_be_made_comes() -> None:
+    asked: list[int] = []
+    results = ahead(lambda n: n, (asked.append(n) or n for n in range(9)))
+    next(results)
+    assert asked == [0, 1]
+
+
+def test_lanes_work_at_once_and_their_results_come_in_order() -> None:
+    together = threading.Barrier(2)
+
+    def work(n: int) -> int:
+        together.wait(5)  # broken where they would work one after the other
+        return n
+
+    assert list(abreast(work, range(8), 2, lambda: None)) == list(range(8))
+
+
+def test_each_lane_is_begun_once() -> None:
+    begun: list[str] = []
+    list(abreast(str, range(20), 2, lambda: begun.append(threading.current_thread().name)))
+    assert len(begun) == len(set(begun)) <= 2
+
+
+def test_a_lone_lane_is_this_thread_as_it_is() -> None:
+    lanes = abreast(lambda _: threading.current_thread(), [1, 2], 1, lambda: pytest.fail("begun"))
+    assert list(lanes) == [threading.current_thread()] * 2
+
+
+def test_what_a_lane_raises_is_raised_at_its_turn() -> None:
+    results = abreast(lambda n: 1 // n, [1, 0, 1], 2, lambda: None)
     assert next(results) == 1
     with pytest.raises(ZeroDivisionError):
         next(results)
