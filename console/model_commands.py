@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from console import datasets
 from console.shared import Home, Json, answer, answer_json, opened, say, table
 from console.wording import again, answered
 
@@ -129,7 +130,7 @@ def train(
 
     target = out / name
     target.mkdir(parents=True, exist_ok=True)
-    with progress.bar(sys.stderr) as told:
+    with datasets.of(name, data), progress.bar(sys.stderr) as told:
         _part(name, "train").train(data, target, seed=seed, minutes=minutes, progress=told)
     if (target / "card.toml").is_file():
         package.credited(target, name, data)
@@ -157,8 +158,9 @@ def evaluate(
         registry.only_in(load(home).folder("models"))
     card = registry.card(name)
     card.verify()
-    measure = _part(name, "evaluate").evaluate
-    found = measure(_data(name, data), folds=folds, device=choose_device(device), name=name)
+    measure, given = _part(name, "evaluate").evaluate, _data(name, data)
+    with datasets.of(name, given):
+        found = measure(given, folds=folds, device=choose_device(device), name=name)
     if as_json:
         answer_json(_measured(card) | found)
         return

@@ -14,6 +14,7 @@ import pytest
 
 from console import cli
 from models import registry
+from tests.asking import Wetread
 
 pytestmark = pytest.mark.usefixtures("own_models")
 RELEASED = Path(registry.__file__).parent / "note_assertion"
@@ -70,3 +71,13 @@ def test_without_one_the_release_s_is_measured(
     found = evaluated("note-assertion", kit, tmp_path / "home", monkeypatch, capsys)
     assert (found["served_from"], found["recall"]["value"]) == ("release", 1)
     assert found["weights_sha256"] == registry.card("note-assertion").weights_sha256
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "train"])
+def test_data_of_another_layout_end_in_a_sentence(wetread: Wetread, tmp_path: Path, verb: str) -> None:
+    (tmp_path / "labs.csv").write_text("name,age\nCanary Clara,7\n")
+    into = ["--out", str(tmp_path / "out")] if verb == "train" else []
+    said = wetread("models", verb, "diabetes", "--data", str(tmp_path / "labs.csv"), *into)
+    assert (said.code, said.out) == (1, "")
+    assert "labs.csv is not a data set as diabetes reads them: columns are missing: preg" in said.err
+    assert "Canary" not in said.err
