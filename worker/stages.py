@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import time
@@ -88,7 +89,7 @@ class Stages:
     def forward(self, model: Model, readings: Sequence[Reading]) -> None:
         """One forward for all; if that fails, each alone, so that only the bad one fails.
 
-        A batch that was too large for the memory is thereby read once more in the smallest pieces.
+        A batch that was too large for the memory is halved instead, until it fits.
         """
         if not readings:
             return
@@ -102,8 +103,9 @@ class Stages:
             if len(readings) == 1:
                 self._failed(readings[0].job, "forward", error)
                 return
-            for reading in readings:
-                self.forward(model, [reading])
+            size = math.ceil(len(readings) / 2) if is_memory(error) else 1
+            for start in range(0, len(readings), size):
+                self.forward(model, readings[start : start + size])
 
     @staticmethod
     def _prepare(model: Preparing, reading: Reading) -> None:

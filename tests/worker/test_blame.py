@@ -103,9 +103,9 @@ def _owe(store: Store, archive: Archive, words: str) -> None:
 
 
 def test_a_batch_too_large_for_the_memory_is_read_in_smaller_pieces(worker: Callable[..., Made]) -> None:
-    diagnoser, read = worker(1)
-    assert [row[0] for row in read("a", "b", "c")] == ["done"] * 3
-    assert diagnoser.runtime.models["words"].batches == [3, 1, 1, 1]  # type: ignore[attr-defined]
+    diagnoser, read = worker(2)
+    assert [row[0] for row in read("a", "b", "c", "d", "e")] == ["done"] * 5
+    assert diagnoser.runtime.models["words"].batches == [5, 3, 2, 1, 2]  # type: ignore[attr-defined]
 
 
 def test_an_input_too_large_for_the_memory_is_tried_again_later(worker: Callable[..., Made]) -> None:
