@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from console.ports import require_free
 from db import metrics, queue
 from db.archive import Archive
 from db.errors import Misconfigured
@@ -40,7 +41,7 @@ def run_ingest(settings: Settings, name: str) -> None:
 
     store, archive = _open(settings, "ingest")
     settings.require_access()
-    metrics.serve(settings.http_host, settings.metrics_port)
+    _serve_metrics(settings)
     dispatch = Dispatch(
         store, queue.connect(settings.redis), queue.sender(queue.celery_app(settings.redis)),
         resend_after_seconds=settings.resend_after_seconds, max_attempts=settings.max_attempts,
@@ -87,7 +88,7 @@ def run_worker(settings: Settings, device: str | None, lanes: Sequence[str] | No
         seconds=settings.canary_seconds, seconds_max=settings.canary_seconds_max,
     )  # fmt: skip
     register(app, diagnoser, canary)
-    metrics.serve(settings.http_host, settings.metrics_port)
+    _serve_metrics(settings)
     diagnoser.canary_at = store.now()  # from here on it owes proofs
     heartbeat.ready()
     canary.start()
@@ -96,6 +97,12 @@ def run_worker(settings: Settings, device: str | None, lanes: Sequence[str] | No
     finally:
         canary.stop()
         heartbeat.stop()
+
+
+def _serve_metrics(settings: Settings) -> None:
+    if settings.metrics_port:
+        require_free(settings.http_host, settings.metrics_port, "WETREAD_METRICS_PORT")
+    metrics.serve(settings.http_host, settings.metrics_port)
 
 
 def _cards(settings: Settings) -> tuple[ModelCard, ...]:
@@ -123,6 +130,8 @@ def run_web(settings: Settings, name: str) -> None:
 
     from console.web.app import create
 
+    if settings.http_port:
+        require_free(settings.http_host, settings.http_port)
     store, _ = _open(settings, "web")
     app = create(settings, store, queue.connect(settings.redis), name)
     uvicorn.run(app, host=settings.http_host, port=settings.http_port, log_config=None, access_log=False)

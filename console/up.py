@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -11,7 +10,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import sys
 import time
 import urllib.error
@@ -25,6 +23,7 @@ from typing import IO
 from console import valkey
 from console.children import Child, open_log
 from console.liveness import Liveness
+from console.ports import require_free
 from db.errors import Misconfigured, Unavailable
 from db.settings import Settings
 from db.store import migrate, open_store, require_own
@@ -98,15 +97,8 @@ class Up:
     def _http_port(self) -> int:
         if self.settings.http_port == 0:
             return valkey.free_port()
-        host, port = self.settings.http_host, self.settings.http_port
-        try:
-            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-            with socket.socket(family) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-        except OSError as error:
-            raise Misconfigured(cannot_bind(host, port, error)) from None
-        return port
+        require_free(self.settings.http_host, self.settings.http_port)
+        return self.settings.http_port
 
     def _start_valkey(self) -> None:
         logs = self.settings.folder("logs")
@@ -227,15 +219,6 @@ def reached_at(host: str) -> str:
     if host in ("", "0.0.0.0"):  # noqa: S104 - compared, not bound
         return "127.0.0.1"
     return "[::1]" if host == "::" else f"[{host}]" if ":" in host else host
-
-
-def cannot_bind(host: str, port: int, error: OSError) -> str:
-    """Why the web service would not start, and what to set."""
-    if error.errno == errno.EADDRINUSE:
-        return f"port {port} is taken; set WETREAD_HTTP_PORT to a free one (0: any)"
-    if error.errno == errno.EACCES:
-        return f"port {port} is for root alone; set WETREAD_HTTP_PORT to one above 1023"
-    return f"{host} is no address of this machine ({error.strerror}); set WETREAD_HTTP_HOST to one of its own"
 
 
 def probe(url: str) -> tuple[bool, str]:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from console.ports import require_free
 from console.up import Up, news, reached_at, shared_metrics, welcome
 from db.errors import Misconfigured, Unavailable
 from db.settings import Settings
+from tests.asking import Wetread
 
 
 def refused(settings: Settings, **changed: object) -> str:
@@ -38,6 +40,20 @@ def test_a_taken_port_is_told_from_an_address_that_is_not_ours(settings: Setting
     assert "192.0.2.1 is no address of this machine" in refused(
         settings, http_host="192.0.2.1", http_port=port
     )
+
+
+def test_a_lone_service_names_the_port_that_is_taken(
+    empty: Settings, wetread: Wetread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        monkeypatch.setenv("WETREAD_HTTP_PORT", str(port))
+        said = wetread("web")
+        assert (said.code, f"port {port} is taken; set WETREAD_HTTP_PORT" in said.err) == (1, True)
+        with pytest.raises(Misconfigured, match=f"port {port} is taken; set WETREAD_METRICS_PORT"):
+            require_free("127.0.0.1", port, "WETREAD_METRICS_PORT")
 
 
 def test_a_free_port_is_taken_as_it_is(settings: Settings) -> None:
