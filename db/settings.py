@@ -160,6 +160,10 @@ class Settings(BaseSettings):
         "auto", description="decode a batch while the one before is computed, and half of a lone batch while "
         "the other is; auto: halves only on a GPU, or where `threads` leaves a core idle; off: nothing ahead",
     )  # fmt: skip
+    decoders: int = Field(
+        0, ge=0, le=64, description="inputs that a worker decodes at once, each in a child process; 0: one "
+        "for four cores, eight at most",
+    )  # fmt: skip
     model_memory_bytes: int = Field(
         0, ge=0, description="bytes of a device that open models may take, beyond which the least lately "
         "used are closed; 0: four fifths of a GPU's, half of a host's",

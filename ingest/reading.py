@@ -20,7 +20,7 @@ from db.logs import get, place
 from db.records import Evidence, Identity, Kind
 from ingest import carriage, frames, identify, unpack
 from ingest.readers import note
-from ingest.shelter import Answer, Died, Shelter, serve
+from ingest.shelter import Answer, Died, Shelters, serve
 from models.card import Needs
 from models.payloads import Payload, Table, Variants
 
@@ -33,12 +33,17 @@ PIXEL_MEMORY = 4 * frames.DECODED_LIMIT  #: the same for its pixels: a frame and
 TOGETHER = 16  #: files that are asked about at once
 KEPT = 4096  #: answers to questions that will be asked
 
-_child = Shelter("ingest.reading", SECONDS)
+_children = Shelters("ingest.reading", SECONDS)
 State = tuple[int, int, int, int]
 _foreseen: dict[State, dict[str, Any]] = {}  #: by the state of the file that it was read from
 _looking = threading.Lock()
 _ahead: threading.Thread | None = None
 _COSTLY = "Check how the file was made; export it again if it is genuine."
+
+
+def allow(most: int) -> None:
+    """So many inputs may be read at once, each in a child of its own."""
+    _children.allow(most)
 
 
 class Broken(Exception):  # noqa: N818
@@ -190,7 +195,7 @@ def _cut(data: bytes, sizes: Sequence[int]) -> list[bytes]:
 def _ask(question: dict[str, Any], data: bytes = b"") -> Answer:
     seconds = question.get("seconds", SECONDS)
     try:
-        header, answer = _child.ask(question, data, seconds)
+        header, answer = _children.ask(question, data, seconds)
     except Died as death:
         limit = f"more than {seconds:.0f} seconds" if death.late else "the process that read it"
         raise Rejected("too-costly", f"reading it took {limit}", _COSTLY) from None

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
 from typing import IO, Any
 
 import numpy as np
@@ -101,6 +102,30 @@ class Shelter:
                         pipe.close()
             self.process.wait()
         self.process = None
+
+
+class Shelters:
+    """As many such children as are asked at once, `most` at most; who comes beyond that waits."""
+
+    def __init__(self, module: str, seconds: float, most: int = 1) -> None:
+        self._module, self._seconds = module, seconds
+        self.children: list[Shelter] = []
+        self._idle: SimpleQueue[Shelter] = SimpleQueue()
+        self.allow(most)
+
+    def allow(self, most: int) -> None:
+        """So many at most from now on; never fewer than there were."""
+        while len(self.children) < most:
+            self.children.append(Shelter(self._module, self._seconds))
+            self._idle.put(self.children[-1])
+
+    def ask(self, header: Mapping[str, Any], data: bytes = b"", seconds: float | None = None) -> Answer:
+        """The answer of whichever is idle. Raises as `Shelter.ask` does."""
+        child = self._idle.get()
+        try:
+            return child.ask(header, data, seconds)
+        finally:
+            self._idle.put(child)
 
 
 def serve(answer: Callable[[dict[str, Any], bytes], Answer], *, memory: int, seconds: float) -> None:

@@ -36,7 +36,7 @@ def ahead(work: Callable[[T], R], parts: Iterable[T]) -> Iterator[R]:
 
 
 def abreast(
-    work: Callable[[T], R], parts: Iterable[T], lanes: int, begin: Callable[[], object]
+    work: Callable[[T], R], parts: Iterable[T], lanes: int, begin: Callable[[], object] = lambda: None
 ) -> Iterator[R]:
     """What work makes of each part, in order; as many are worked on at once as there are lanes.
 

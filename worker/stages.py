@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from db import conclusions, jobs, metrics
@@ -23,9 +24,12 @@ from ingest import reading as shielded
 from models.registry import Model, Preparing
 from worker.blame import free_memory, is_memory, is_world
 from worker.hand import Hand
+from worker.overlap import abreast
 from worker.runtime import Runtime, backend_of
 
 log = get("worker")
+CORES = 4  #: for each of which an input is decoded beside the others ...
+DECODERS = 8  #: ... so many at most: a child process each
 
 
 @dataclass
@@ -52,6 +56,8 @@ class Stages:
         self.archive = archive
         self.runtime = runtime
         self.hand = hand
+        self.decoders = settings.decoders or min(max(len(os.sched_getaffinity(0)) // CORES, 1), DECODERS)
+        shielded.allow(self.decoders)
 
     def has_idle_core(self) -> bool:
         """Is a core left idle while a model computes?"""
@@ -60,7 +66,8 @@ class Stages:
 
     def decode(self, model: Model, claimed: Sequence[Claimed]) -> list[Reading]:
         """Their readings, with payloads; those that failed are given back and left out."""
-        return [r for job in claimed if (r := self._decode(model, job)) is not None]
+        made = abreast(partial(self._decode, model), claimed, min(self.decoders, len(claimed)))
+        return [reading for reading in made if reading is not None]
 
     def _decode(self, model: Model, job: Claimed) -> Reading | None:
         """The job's payload; an input whose pixels cannot be decoded becomes an abstention.

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from db.errors import Rejected
 from db.jobs import Input
 from ingest import reading
 from ingest.readers import dicom
+from ingest.shelter import Shelters
 from models.card import Needs
 from models.payloads import Image
 
@@ -24,7 +26,12 @@ from models.payloads import Image
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
     yield
-    reading._child.stop()
+    _stop()
+
+
+def _stop() -> None:
+    for child in reading._children.children:
+        child.stop()
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
@@ -66,9 +73,9 @@ def test_a_killed_child_is_started_again(tmp_path: Path) -> None:
     path = tmp_path / "film.dcm"
     path.write_bytes(dicom_bytes())
     reading.read(path)
-    assert reading._child.process is not None
-    os.kill(reading._child.process.pid, signal.SIGKILL)
-    reading._child.process.wait()
+    assert reading._children.children[0].process is not None
+    os.kill(reading._children.children[0].process.pid, signal.SIGKILL)
+    reading._children.children[0].process.wait()
     assert reading.read(path).uid
 
 
@@ -76,7 +83,7 @@ def test_a_child_that_dies_of_an_input_costs_that_input(tmp_path: Path) -> None:
     path = tmp_path / "film.dcm"
     path.write_bytes(dicom_bytes())
     reading.read(path)
-    process = reading._child.process
+    process = reading._children.children[0].process
     assert process is not None
     os.mkfifo(tmp_path / "pipe.dcm")
     threading.Timer(0.5, lambda: os.kill(process.pid, signal.SIGSEGV)).start()
@@ -85,8 +92,21 @@ def test_a_child_that_dies_of_an_input_costs_that_input(tmp_path: Path) -> None:
     assert reading.read(path).uid
 
 
+def test_one_input_is_read_while_another_takes_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_children", Shelters("ingest.reading", reading.SECONDS, 2))
+    film, slow = tmp_path / "film.dcm", tmp_path / "slow.dcm"
+    film.write_bytes(dicom_bytes())
+    os.mkfifo(slow)
+    with ThreadPoolExecutor(1) as beside:
+        waiting = beside.submit(reading.missing, slow, ".dcm")
+        assert reading.read(film).uid
+        assert not waiting.done()
+        slow.write_bytes(b"")  # its reader has waited for this
+    _stop()
+
+
 def test_an_input_that_takes_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading._child, "_seconds", 1.0)
+    monkeypatch.setattr(reading._children.children[0], "_seconds", 1.0)
     os.mkfifo(tmp_path / "pipe.dcm")
     start = time.monotonic()
     with pytest.raises(Rejected, match="more than 10 seconds"):

@@ -224,6 +224,19 @@ def test_a_model_that_says_so_computes_parts_side_by_side(
     assert {bench.row(hint)[0] for hint in hints} == {"done"}
 
 
+def test_inputs_are_decoded_beside_each_other_and_stay_in_order(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together, get = threading.Barrier(2), bench.archive.get
+    monkeypatch.setattr(bench.diagnoser.stages, "decoders", 2)
+    monkeypatch.setattr(bench.archive, "get", lambda digest: (together.wait(10), get(digest))[1])
+    hints = [bench.owe(b"x" * n) for n in range(1, 5)]
+    assert bench.diagnoser.diagnose(hints[0]) == 4
+    with bench.store.read() as connection:
+        values = connection.execute(text("SELECT job_id, value FROM results"))
+        assert dict(tuple(row) for row in values) == dict(zip(hints, [1, 2, 3, 4], strict=True))
+
+
 def test_of_a_slow_model_one_batch_is_claimed(bench: Bench) -> None:
     bench.diagnoser._pace["length"] = 3.0
     hints = [bench.owe(f"note {n}".encode()) for n in range(bench.diagnoser.settings.batch_size + 1)]
