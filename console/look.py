@@ -77,10 +77,15 @@ def advice(found: dict[str, Any]) -> list[str]:
     alive = found["services"]
     lost = [name for name, service in alive.items() if name != "valkey" and service["state"] == "lost"]
     lines = [WAITS[state] for state in sorted({str(s["state"]) for s in alive.values()} & set(WAITS))]
-    if not set(alive) - {"valkey"}:
+    kinds = {name.partition("-")[0] for name in alive} - {"valkey"}
+    if not kinds:
         lines.append("no service runs: start them (`wetread up`)")
+    elif missing := sorted({"ingest", "worker"} - kinds):
+        lines.append(
+            f"no {' and no '.join(missing)} runs; see logs/ in the home: `wetread up` starts it again"
+        )
     if lost:
-        lines.append(f"lost: {', '.join(lost)}; see logs/ in the home, or start again")
+        lines.append(f"no sign of life of {', '.join(lost)}; see logs/ in the home, or start again")
     if reason := alive["valkey"].get("reason"):
         lines.append(f"redis: {reason}")
     if found["jobs"]["failed"]:

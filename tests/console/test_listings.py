@@ -72,6 +72,7 @@ def test_status_says_when_in_named_zones_and_how_long_ago(
 
 
 def test_status_says_what_calls_for_somebody(home: Home, wetread: Wetread) -> None:
+    assert "no worker runs" in wetread("status").out
     services.gone(home.store, "ingest")
     said = wetread("status").out
     assert "no service runs: start them" in said
