@@ -25,6 +25,7 @@ class Jpeg:
     scan: bytes  #: its scan header, from the number of components on
     restarts: bool  #: whether it restarts along the way
     coded: bytes  #: the entropy-coded data, stuffing included
+    stuffed: int  #: zero bytes stuffed into them
 
 
 def extents(frame: bytes) -> Iterator[tuple[int, int]]:
@@ -77,12 +78,13 @@ def whole_jpeg(frame: bytes) -> Jpeg | None:
     marker, start = starts[0]
     precision, shape, components = _start_of_frame(frame, start)
     coded = frame[coded_from:close].rstrip(b"\xff")  # a marker may be preceded by fill bytes
-    marks = _MARKED.findall(coded) if coded.count(b"\xff") != coded.count(b"\xff\0") else []
+    stuffed = coded.count(b"\xff\0")
+    marks = _MARKED.findall(coded) if coded.count(b"\xff") != stuffed else []
     if scan[0] != components or any(mark[0] != 0xD0 + number % 8 for number, mark in enumerate(marks)):
         return None
     return Jpeg(
         process=marker, precision=precision, shape=shape, components=components, tables=tables, scan=scan,
-        restarts=bool(interval or marks), coded=coded,
+        restarts=bool(interval or marks), coded=coded, stuffed=stuffed,
     )  # fmt: skip
 
 

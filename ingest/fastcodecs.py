@@ -97,8 +97,7 @@ def _accounts_for(values: NDArray[Any], jpeg: Jpeg) -> bool:
     taken = np.take(_bits(codes), differences)
     if taken.max() == _ABSENT:
         return False
-    held = 8 * (len(jpeg.coded) - jpeg.coded.count(b"\xff\0"))
-    left = held - int(taken.sum(dtype=np.int64))
+    left = 8 * (len(jpeg.coded) - jpeg.stuffed) - int(taken.sum(dtype=np.int64))
     # the last byte is filled up; past the end libjpeg reads zeros, which can make up for what it skipped
     return 0 <= left < 8 and _ends_with(jpeg.coded, left, differences.ravel()[-_LAST:].tolist(), codes)
 

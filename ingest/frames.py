@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
-from pydicom.uid import UID, RLELossless
+from pydicom.uid import UID
 
 from db.errors import Rejected
 from ingest import codestream, fastcodecs, shelter
@@ -109,10 +109,10 @@ def decode(ds: Dataset, index: int) -> NDArray[Any]:
     syntax = UID(text(ds.file_meta, "TransferSyntaxUID"))
     require_decoder(syntax)
     decoder, options = get_decoder(syntax), _options(ds, syntax)
-    for plugin in _PLUGINS.get(syntax, ("",)):
+    for plugin in order(syntax, integer(ds, "SamplesPerPixel") or 1) or ("",):
         try:
             if plugin == "gdcm":
-                return _sheltered(ds, syntax, index)
+                return sheltered(ds, syntax, index)
             return decoder.as_array(ds, index=index, decoding_plugin=plugin, **options)[0]
         except (MemoryError, KeyboardInterrupt, SystemExit):
             raise
@@ -121,12 +121,20 @@ def decode(ds: Dataset, index: int) -> NDArray[Any]:
     raise _undecodable(syntax)
 
 
+def order(syntax: str, samples: int) -> tuple[str, ...]:
+    """pydicom's plug-ins that are asked for a frame, in turn; none where all that it has may be."""
+    found = _PLUGINS.get(syntax, ())
+    return found if samples == 1 else tuple(name for name in found if name != fastcodecs.NAME)
+
+
 def _options(ds: Dataset, syntax: UID) -> Any:
-    """Has uncompressed values come as they are stored: `clean` minds HighBit, as pydicom does not."""
-    if syntax.is_encapsulated and syntax != RLELossless:
+    """Has grey values come as stored: `clean` minds HighBit, as pydicom does not, and copies less."""
+    if integer(ds, "SamplesPerPixel") != 1:
         return {}
-    plain = syntax.is_little_endian and integer(ds, "SamplesPerPixel") == 1
-    return {"correct_unused_bits": False, "view_only": plain}
+    return {
+        "correct_unused_bits": False,
+        "view_only": syntax.is_little_endian and not syntax.is_encapsulated,
+    }
 
 
 def _undecodable(syntax: str) -> Rejected:
@@ -137,7 +145,7 @@ def _undecodable(syntax: str) -> Rejected:
     )
 
 
-def _sheltered(ds: Dataset, syntax: str, index: int) -> NDArray[Any]:
+def sheltered(ds: Dataset, syntax: str, index: int) -> NDArray[Any]:
     """The frame decoded by GDCM in another process. Raises shelter.Undecodable."""
     frame = get_frame(ds.PixelData, index, number_of_frames=integer(ds, "NumberOfFrames") or 1)
     found = {name: integer(ds, keyword) for name, keyword in _DESCRIPTION.items()}
@@ -207,9 +215,17 @@ def clean(ds: Dataset, stored: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.b
         return stored, _padding(ds, stored, None)
     if not 0 <= shift <= allocated - bits:
         shift = 0  # HighBit lies elsewhere than the bits it closes
+    if shift == 0 and _fits(stored, bits):
+        return stored, _padding(ds, stored, None)
     # overlays and private marks may sit in the bits that are not stored (PS3.5 8.1.1)
     cleaned = np.right_shift(np.left_shift(stored, allocated - bits - shift), allocated - bits)
     return cleaned, _padding(ds, stored, cleaned)
+
+
+def _fits(stored: NDArray[Any], bits: int) -> bool:
+    """Whether every value is one of so many bits: then nothing is in the others."""
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if stored.dtype.kind == "i" else (0, (1 << bits) - 1)
+    return low <= int(stored.min()) and int(stored.max()) <= high
 
 
 def _padding(ds: Dataset, stored: NDArray[Any], cleaned: NDArray[Any] | None) -> NDArray[np.bool_] | None:
@@ -298,7 +314,7 @@ def _coloured(ds: Dataset, stored: NDArray[Any]) -> tuple[Pixels, bool]:
     """Luminance in 0..1 (ITU-R BT.601), and whether the channels truly differ."""
     depth = integer(ds, "BitsStored") or stored.dtype.itemsize * 8
     if stored.ndim == 2:
-        stored = apply_color_lut(stored, ds)
+        stored = apply_color_lut(clean(ds, stored)[0], ds)
         depth = stored.dtype.itemsize * 8
     if stored.shape[-1] != 3:
         raise Rejected("undecodable", "the image is neither grey nor of three colours", "Export it as RGB.")

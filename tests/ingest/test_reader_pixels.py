@@ -156,6 +156,15 @@ def test_a_palette_is_applied() -> None:
     np.testing.assert_allclose(found.pixels, rgb @ [0.299, 0.587, 0.114], atol=1e-4)
 
 
+def test_a_palette_is_asked_for_the_stored_bits_alone() -> None:
+    data = (SAMPLES / "examples_palette.dcm").read_bytes()
+    ds, out = pydicom.dcmread(BytesIO(data)), BytesIO()
+    ds.PixelData = (np.frombuffer(ds.PixelData, np.uint8).astype(np.uint16) | 0xA500).tobytes()
+    ds.BitsAllocated = 16
+    ds.save_as(out)
+    np.testing.assert_array_equal(dicom.payload(out.getvalue()).pixels, dicom.payload(data).pixels)
+
+
 def test_a_jpeg_is_the_picture_it_was_made_from() -> None:
     stored = np.linspace(40, 200, 4096).astype(np.uint8).reshape(64, 64)
     window = {"WindowCenter": 128, "WindowWidth": 256}
