@@ -105,7 +105,10 @@ def _key(values: settings.Settings) -> str:
 
 def _opened(values: settings.Settings) -> store.Store:
     _home(values)
-    return store.open_store(values)[0]
+    try:
+        return store.open_store(values)[0]
+    except Misconfigured as error:
+        raise _Ailing(str(error), "mend `key` first") from None
 
 
 def _database(values: settings.Settings) -> str:

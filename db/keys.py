@@ -83,7 +83,9 @@ def load(path: Path) -> Keys:
             f"{path.name}: no master key; start once with `wetread up`, or restore it"
         ) from None
     except (OSError, ValueError) as error:
-        raise Misconfigured(f"{path.name}: unreadable master key ({type(error).__name__})") from None
+        raise Misconfigured(
+            f"{path.name}: unreadable master key ({type(error).__name__}); restore it from backup"
+        ) from None
     if mode & 0o077:
         raise Misconfigured(f"{path.name}: mode is {mode:o}, expected 600; run chmod 600 on it")
     return Keys(master)

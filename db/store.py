@@ -25,6 +25,8 @@ PRAGMAS = (
     "wal_autocheckpoint=4000",  # pages: fewer and larger ones, for the same reason
 )
 
+UNDEFINED_TABLE = "42P01"  #: PostgreSQL's; SQLite has no code of its own for it
+DAMAGED = ("SQLITE_NOTADB", "SQLITE_CORRUPT", "XX001")  #: XX001: a corrupted page of PostgreSQL's
 
 Put = Callable[["Writer", list[Any]], object]
 
@@ -142,16 +144,27 @@ def _fate() -> Iterator[None]:
     """What the world does to a database becomes Unavailable, without the statement's values."""
     try:
         yield
-    except (OperationalError, InterfaceError) as error:
-        raise Unavailable(
-            f"database: {type(error.orig).__name__}; is it up, and its disk not full?"
-        ) from None
     except TimeoutError:
         raise Unavailable("database: every connection is in use; does it hang?") from None
     except DBAPIError as error:
-        if error.connection_invalidated:
-            raise Unavailable("database: the connection was lost") from None
+        if told := _told(error):
+            raise Unavailable(f"database: {told}") from None
         raise
+
+
+def _told(error: DBAPIError) -> str:
+    """What happened and what to do, in words of ours; empty where it is no fault of the world."""
+    kind = getattr(error.orig, "sqlite_errorname", None) or getattr(error.orig, "sqlstate", None)
+    if kind == UNDEFINED_TABLE or str(error.orig).startswith("no such table"):
+        return (
+            "its tables are not there; `wetread up` or any service makes them. If there was a record here, "
+            "restore it from backup, or correct WETREAD_DATABASE_URL"
+        )
+    if kind in DAMAGED:
+        return "it is damaged; stop the services and restore it from backup"
+    if isinstance(error, OperationalError | InterfaceError):
+        return f"{type(error.orig).__name__}; is it up, and its disk not full?"
+    return "the connection was lost" if error.connection_invalidated else ""
 
 
 def _engine(url: str) -> Engine:

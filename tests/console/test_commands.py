@@ -296,6 +296,12 @@ def test_a_redis_that_refuses_to_write_is_told_from_one_that_is_gone(
     assert (check["ok"], check["fix"]) == (False, "name the primary in WETREAD_REDIS_URL")
 
 
+def test_without_its_key_the_rest_sends_to_the_key(home: Home, wetread: Wetread) -> None:
+    home.settings.master_key.unlink()
+    found = checks(wetread("doctor", "--json"))
+    assert {found[name]["fix"] for name in ("database", "audit", "clock")} == {"mend `key` first"}
+
+
 def test_status_without_redis_still_tells(
     home: Home, wetread: Wetread, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from sqlalchemy import event, insert, text
 from sqlalchemy.exc import DBAPIError, StatementError
 
+from db import reports
 from db.errors import Misconfigured, Unavailable
 from db.keys import Keys, create
 from db.settings import load
@@ -23,6 +24,34 @@ def test_a_database_that_is_not_there_is_unavailable_without_its_password(key: K
     with pytest.raises(Unavailable) as caught, store.read():
         pass
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_database_without_tables_says_what_makes_them(
+    request: pytest.FixtureRequest, key: Keys, tmp_path: Path, kind: str
+) -> None:
+    url = (
+        f"sqlite:///{tmp_path / 'x.db'}"
+        if kind == "sqlite"
+        else request.getfixturevalue("postgresql_database")
+    )
+    store = Store(url, key)
+    with pytest.raises(Unavailable, match="tables are not there; `wetread up`"), store.read() as connection:
+        reports.file_counts(connection)
+    store.close()
+
+
+@pytest.mark.parametrize("damage", [b"no database at all" * 9, b""])
+def test_a_damaged_database_says_so(key: Keys, tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "store.db"
+    store = Store(f"sqlite:///{path}", key)
+    migrate(store)
+    store.close()
+    whole = path.read_bytes()
+    path.write_bytes(damage or whole[:200] + b"\xff" * (len(whole) - 200))
+    with pytest.raises(Unavailable, match="it is damaged; stop the services and restore it"):
+        migrate(store)
+    store.close()
 
 
 def test_a_statement_s_values_are_in_no_error(store: Store) -> None:
