@@ -14,6 +14,7 @@ import typer
 from console import cli
 from db.settings import Settings
 from db.spelling import OTHERS
+from models import registry
 
 ROOT = Path(__file__).parents[2]
 OLD = ("CHANGELOG.md",)  #: tells what was, too
@@ -64,3 +65,19 @@ def test_the_image_copies_each_package() -> None:
     packages = {name.rstrip("*") for name in found["tool"]["setuptools"]["packages"]["find"]["include"]}
     recipe = (ROOT / "deploy" / "Dockerfile").read_text("utf-8")
     assert set(re.findall(r"^COPY (\w+) \1$", recipe, re.MULTILINE)) == packages
+
+
+ROW = re.compile(r"^\| \[`([a-z-]+)`\]\(docs/models/.*\| (.*) \|$", re.MULTILINE)
+FIGURE = re.compile(r"(\d*\.\d+) \((\d*\.\d+) to (\d*\.\d+)\)")
+
+
+def test_the_front_page_s_figures_are_the_cards() -> None:
+    rows = dict(ROW.findall((ROOT / "README.md").read_text("utf-8")))
+    assert len(rows) > 15
+    for name, cell in rows.items():
+        held = [(f.value, f.low, f.high) for f in registry.card(name).figures]
+        for told in FIGURE.findall(cell):
+            near = 0.6 * 10.0 ** -len(told[0].partition(".")[2])  # the card's own figures are rounded, too
+            assert any(
+                all(abs(float(t) - h) <= near for t, h in zip(told, figure, strict=True)) for figure in held
+            ), (name, told)
