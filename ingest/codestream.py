@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 _SIZ = b"\xff\x4f\xff\x51"  #: how a JPEG 2000 codestream begins
 _JP2 = b"\0\0\0\x0cjP  "  #: how a JP2 file begins
-_MARKED = re.compile(rb"\xff([^\0])")
 _DHT, _SOS, _DRI = 0xC4, 0xDA, 0xDD
 
 
@@ -78,13 +78,15 @@ def whole_jpeg(frame: bytes) -> Jpeg | None:
     marker, start = starts[0]
     precision, shape, components = _start_of_frame(frame, start)
     coded = frame[coded_from:close].rstrip(b"\xff")  # a marker may be preceded by fill bytes
-    stuffed = coded.count(b"\xff\0")
-    marks = _MARKED.findall(coded) if coded.count(b"\xff") != stuffed else []
-    if scan[0] != components or any(mark[0] != 0xD0 + number % 8 for number, mark in enumerate(marks)):
+    octets = np.frombuffer(coded, np.uint8)
+    following = octets[np.flatnonzero(octets == 0xFF) + 1]
+    marks = following[following != 0]  # after a stuffed byte stands a zero
+    if scan[0] != components or not np.array_equal(marks, 0xD0 + np.arange(len(marks)) % 8):
         return None
     return Jpeg(
         process=marker, precision=precision, shape=shape, components=components, tables=tables, scan=scan,
-        restarts=bool(interval or marks), coded=coded, stuffed=stuffed,
+        restarts=bool(interval or len(marks)), coded=coded,
+        stuffed=len(following) - len(marks),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Optional faster decoders of grey JPEG (`make decoders`), taken only where they give what the others give.
+"""An optional decoder of grey lossless and extended JPEG (`make decoders`), where it agrees with the others.
 
 One plug-in of pydicom's decoders. Whatever it raises, the next decoder in order is asked.
 """
@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.pixels.decoders.base import DecodeRunner, get_decoder
-from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1
+from pydicom.uid import JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1
 
 from ingest.codestream import Jpeg, whole_jpeg
 
 NAME = "imagecodecs"
-SYNTAXES = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
+SYNTAXES = (JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
 DECODER_DEPENDENCIES = dict.fromkeys(SYNTAXES, (NAME,))
 _BASELINE, _EXTENDED, _LOSSLESS = 0xC0, 0xC1, 0xC3
 _ABSENT = 255  #: for a value whose category has no code

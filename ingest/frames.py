@@ -29,7 +29,7 @@ Pixels = NDArray[np.float32]
 
 # Fastest first, as measured (docs/benchmarks.md, decoders); the others stand in where one fails or is absent.
 _PLUGINS = {
-    "1.2.840.10008.1.2.4.50": ("imagecodecs", "pillow", "gdcm"),
+    "1.2.840.10008.1.2.4.50": ("pillow", "gdcm"),
     "1.2.840.10008.1.2.4.51": ("imagecodecs", "pillow", "gdcm"),
     "1.2.840.10008.1.2.4.57": ("imagecodecs", "gdcm"),
     "1.2.840.10008.1.2.4.70": ("imagecodecs", "gdcm"),

@@ -16,7 +16,10 @@ from statistics import median
 from typing import Any
 
 OURS = "wetread"
-LIBRARIES = ("celery", "numpy", "openvino", "onnxruntime", "pydicom", "redis", "SQLAlchemy", "torch")
+LIBRARIES = (
+    *("celery", "dicomsdl", "imagecodecs", "numpy", "openvino", "onnxruntime", "pydicom", "redis"),
+    *("SQLAlchemy", "torch"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from benchmarks.options import Options
 
 PARTS = {
     "backends": "Ways to compute the film reader's network (`wetread models optimise`).",
+    "decoders": "A frame in each transfer syntax, by each decoder: milliseconds of processor.",
     "intake": "Files of a folder become durable rows: sealed in the archive, recorded, synced.",
     "pipeline": "Films become committed results, against a loop that reads, decodes and asks the model.",
     "latency": "One input alone, and a steady stream.",

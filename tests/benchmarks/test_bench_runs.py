@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PARTS = ("intake", "pipeline", "scale")
+PARTS = ("decoders", "intake", "pipeline", "scale")
 
 
 def test_every_figure_comes_out_and_stands_on_the_page(tmp_path: Path) -> None:
