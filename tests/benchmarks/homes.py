@@ -128,8 +128,10 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def home(folder: Path, *, models: str = "chest-xray", **settings: object) -> Iterator[Home]:
-    """A home with its own Valkey, removed at the end."""
+def home(
+    folder: Path, *, models: str = "chest-xray", remove: bool = True, **settings: object
+) -> Iterator[Home]:
+    """A home with its own Valkey, removed at the end unless told otherwise."""
     logs.configure("bench")
     values = load(folder / "home").model_copy(
         update={"settle_seconds": 0.2, "scan_seconds": 0.5, "http_port": 0, "models": models, **settings}
@@ -146,7 +148,8 @@ def home(folder: Path, *, models: str = "chest-xray", **settings: object) -> Ite
         client.close()
         store.close()
         end(server)
-        shutil.rmtree(values.home, ignore_errors=True)
+        if remove:
+            shutil.rmtree(values.home, ignore_errors=True)
 
 
 def link(paths: Sequence[Path], folder: Path) -> None:
