@@ -56,6 +56,9 @@ def missing(path: Path, suffix: str) -> str | None:
     Of a whole DICOM object the evidence comes with the answer, and is kept for `read`.
     """
     try:
+        state = _state(path)
+        if state in _foreseen:  # asked before waiting for whoever looks ahead, who is at others by now
+            return None
         with _looking:
             state = _state(path)
             if state in _foreseen:

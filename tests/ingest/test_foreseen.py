@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,11 @@ def test_one_of_many_that_cannot_be_looked_at_costs_the_others_nothing(tmp_path:
     assert len(reading._foreseen) == 1
     assert reading.missing(whole, ".dcm") is None
     assert reading.missing(cut, ".dcm")
+
+
+def test_what_is_foreseen_is_told_while_others_are_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "a.dcm"
+    path.write_bytes(dicom_bytes())
+    assert reading.missing(path, ".dcm") is None
+    with reading._looking, ThreadPoolExecutor(1) as asker:
+        assert asker.submit(reading.missing, path, ".dcm").result(5) is None
