@@ -22,7 +22,10 @@ Home = Annotated[
         "--home", envvar="WETREAD_HOME", help="Folder of this installation.", show_default="wetread-home"
     ),
 ]
-WHOLE = ("result", "case", "file", "since", "probability")  #: columns that are copied, never folded
+WHOLE = ("result", "case", "file", "subject", "setting", "id", "evidence", "of", "probability")
+#: columns that are copied, never folded
+FOLDED = 20  #: characters that a column which folds has at least
+PIPE = 160  #: characters a line where no terminal tells
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
 
 
@@ -46,17 +49,47 @@ def answer_json(value: object) -> None:
 
 
 def table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
-    """The answer as a table, as wide as the terminal or, in a pipe, as it needs."""
+    """The answer as a table; in a terminal too narrow for one, a block a row. A pipe is wide enough."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    terminal = Console(width=None if sys.stdout.isatty() else PIPE)
+    texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    if texts and needed(columns, texts) > terminal.width and sys.stdout.isatty():
+        answer("\n\n".join([*([title] if title else []), *blocks(columns, texts, terminal.width)]) + "\n")
+        return
     found = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
         found.add_column(column, overflow="fold", no_wrap=column in WHOLE)
-    for row in rows:
-        found.add_row(*(Text("" if cell is None else str(cell)) for cell in row))  # Text: "[x]" is no markup
-    Console(width=None if sys.stdout.isatty() else 160).print(found)
+    for row in texts:
+        found.add_row(*map(Text, row))  # Text: "[x]" is no markup
+    terminal.print(found)
+
+
+def needed(columns: list[str], rows: list[list[str]]) -> int:
+    """The characters that a table takes at least to be read: cells may fold, but not into slivers."""
+    widest = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+    least = [w if c in WHOLE else min(w, FOLDED) for c, w in zip(columns, widest, strict=True)]
+    return sum(least) + 3 * len(columns) + 1
+
+
+def blocks(columns: list[str], rows: list[list[str]], width: int) -> list[str]:
+    """Each row as lines of `column  cell`, long cells over several lines, empty ones left out."""
+    from textwrap import fill
+
+    margin = max(map(len, columns)) + 2
+    return [
+        "\n".join(
+            fill(
+                cell, max(width, margin + FOLDED), initial_indent=column.ljust(margin),
+                subsequent_indent=" " * margin, break_on_hyphens=False, break_long_words=False,
+            )
+            for column, cell in zip(columns, row, strict=True)
+            if cell
+        )
+        for row in rows
+    ]  # fmt: skip
 
 
 def listing(columns: list[str], rows: list[list[Any]], nothing: str) -> None:
