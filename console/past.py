@@ -179,8 +179,9 @@ def replayed(store: Store, archive: Archive, result_id: str, device: str) -> dic
     card = registry.card(name)
     if (card.version, card.weights_sha256) != (result["model_version"], result["weights_sha256"]):
         raise Misconfigured(
-            f"{name}: the result is of version {result['model_version']}, here is {card.version}; "
-            "install that release to replay it"
+            f"{name}: the result is of version {result['model_version']}, weights "
+            f"{result['weights_sha256'][:12]}; here are {card.version}, {card.weights_sha256[:12]}: install "
+            "that release, or import that model, to replay it"
         )
     model = registry.load(name, choose_device(device))
     if result["backend"] not in (None, REFERENCE):  # as it was computed then; a bf16 answer is no fp32 one

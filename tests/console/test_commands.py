@@ -225,6 +225,16 @@ def test_a_replay_gives_the_same_again(home: Home, wetread: Wetread) -> None:
     assert (said.code, json.loads(said.out)["same"]) == (0, True)
 
 
+def test_a_replay_without_the_same_weights_names_both(home: Home, wetread: Wetread) -> None:
+    (result, *_) = parsed(wetread("results", "--json"))
+    with home.store.engine.connect() as connection, connection.begin():
+        connection.execute(text("UPDATE jobs SET weights_sha256 = :other"), {"other": "0123456789abcdef"})
+    said = wetread("replay", result["result_id"])
+    assert said.code == 1
+    assert "weights 0123456789ab; here are" in said.err
+    assert result["weights_sha256"][:12] in said.err
+
+
 def test_an_explanation_is_for_its_owner_alone(home: Home, wetread: Wetread, tmp_path: Path) -> None:
     result = parsed(wetread("results", "--json"))[0]["result_id"]
     out = tmp_path / "why.html"
