@@ -62,7 +62,7 @@ def whole_jpeg(frame: bytes) -> Jpeg | None:
     """
     starts, tables, interval, scan, coded_from = [], dict[int, bytes](), 0, b"", 0
     for marker, start, end in _segments(frame):
-        if end > len(frame) or end < start:
+        if end > len(frame) or end < start or _odd(marker, frame[start : start + 6]):
             return None
         if _is_start(marker):
             starts.append((marker, start))
@@ -93,6 +93,12 @@ def whole_jpeg(frame: bytes) -> Jpeg | None:
 def _is_start(marker: int) -> bool:
     """ISO 10918-1 B.1.1.3, and F7 of JPEG-LS."""
     return (0xC0 <= marker <= 0xCF and marker not in (_DHT, 0xC8, 0xCC)) or marker == 0xF7
+
+
+def _odd(marker: int, parameters: bytes) -> bool:
+    """What other decoders stop at: a marker that begins no segment, a version of JFIF that there is not."""
+    alone = marker < 0xC0 or 0xD0 <= marker <= 0xD9
+    return alone or (marker == 0xE0 and parameters[:5] == b"JFIF\0" and parameters[5:] != b"\1")
 
 
 def _segments(frame: bytes) -> Iterator[tuple[int, int, int]]:

@@ -35,6 +35,12 @@ ENCODERS = {  # pydicom's own
 }
 BASELINE, EXTENDED = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"
 LOSSLESS = "1.2.840.10008.1.2.4.70"
+BARE = {  # imagecodecs' functions for what it is not asked for
+    BASELINE: "jpeg8_decode",
+    "1.2.840.10008.1.2.4.80": "jpegls_decode",
+    "1.2.840.10008.1.2.4.90": "jpeg2k_decode",
+    "1.2.840.10008.1.2.4.201": "htj2k_decode",
+}
 
 
 def run(options: Options) -> list[Figure]:
@@ -104,7 +110,8 @@ def _figure(options: Options, syntax: str, stored: NDArray[Any], file: bytes) ->
         ways[plugin] = lambda plugin=plugin: decoder.as_array(ds, index=0, decoding_plugin=plugin)
     if "gdcm" in decoder.available_plugins:
         ways["gdcm, in its shelter"] = lambda: frames.sheltered(ds, UID(syntax), 0)
-    ways |= _dicomsdl(file)
+    frame = get_frame(ds.PixelData, 0, number_of_frames=1)
+    ways |= _bare(syntax, stored, frame) | _dicomsdl(file)
     runs = _timed(options, ways)
     order = frames.order(syntax, ds.SamplesPerPixel)
     note = f"asked in turn: {', '.join(order) or 'as pydicom has them'}"
@@ -127,6 +134,17 @@ def _uncompressed(options: Options, stored: NDArray[Any]) -> Figure:
         bar=1, what="512x512, uncompressed, 12 bits", unit="ms", runs=_timed(options, ways),
         note="ours and pydicom clear the bits that are not stored; dicomsdl opens the file as well",
     )  # fmt: skip
+
+
+def _bare(syntax: str, stored: NDArray[Any], frame: bytes) -> dict[str, Callable[[], Any]]:
+    """imagecodecs without pydicom around it, where it is not asked."""
+    name = BARE.get(syntax)
+    if find_spec("imagecodecs") is None or name is None or stored.ndim == 3:
+        return {}
+    import imagecodecs
+
+    decode = getattr(imagecodecs, name)
+    return {"imagecodecs, bare": lambda: decode(frame)}
 
 
 def _dicomsdl(file: bytes) -> dict[str, Callable[[], Any]]:
