@@ -105,8 +105,9 @@ def requeue(
         raise typer.BadParameter("name a JOB, or --failed")
     with opened(home) as (_, store, _archive):
         done = jobs.requeue(store, None if failed else [str(job)])
-    say(f"requeued {len(done)}" if done or job else "no job has failed: nothing to requeue")
-    if job and not done:
+    if done or failed:
+        say(f"requeued {len(done)}" if done else "no job has failed: nothing to requeue")
+    else:
         say(f"{job} is not a failed job, or its input is no longer kept; see `wetread status`")
         raise typer.Exit(1)
 

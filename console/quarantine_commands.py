@@ -16,7 +16,7 @@ quarantine = typer.Typer(
 )
 
 Files = Annotated[
-    list[str] | None, typer.Argument(metavar="FILE...", help="As `wetread quarantine list` names them.")
+    list[str] | None, typer.Argument(metavar="FILE", help="As `wetread quarantine list` names them.")
 ]
 
 

@@ -28,7 +28,7 @@ def _group() -> None:
 @rules.command("test")
 def rules_test(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Any files that go in; they stay where they are.")
+        list[Path], typer.Argument(metavar="FILE", help="Any files that go in; they stay where they are.")
     ],
     home: Home = None,
     rules_file: Annotated[
