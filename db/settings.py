@@ -161,8 +161,8 @@ class Settings(BaseSettings):
         "the other is; auto: halves only on a GPU, or where `threads` leaves a core idle; off: nothing ahead",
     )  # fmt: skip
     decoders: int = Field(
-        0, ge=0, le=64, description="inputs that a worker decodes at once, each in a child process; 0: one "
-        "for four cores, eight at most",
+        0, ge=0, le=64, description="processes in which a worker decodes inputs, as many at once; 0: one for "
+        "four cores, eight at most",
     )  # fmt: skip
     model_memory_bytes: int = Field(
         0, ge=0, description="bytes of a device that open models may take, beyond which the least lately "

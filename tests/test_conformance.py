@@ -36,7 +36,7 @@ READERS = sorted(p.stem for p in (ROOT / "ingest" / "readers").glob("[!_]*.py"))
 SOURCES = sorted(p for room in (*ROOMS, "tests") for p in (ROOT / room).rglob("*.py"))
 TOTAL_BYTES = 60_000_000
 DATA_FILES = {".safetensors", ".toml", ".json", ".txt", ".png", ".py", ".tsv"}
-UNITS = ("seconds", "bytes", "port", "files", "tries", "jobs", "threads", "times")
+UNITS = ("seconds", "bytes", "port", "files", "tries", "jobs", "threads", "times", "processes")
 
 
 def module(family: str, part: str = "") -> Any:
