@@ -103,6 +103,7 @@ class Batch:
         self._keys = keys
         self._sealed: dict[str, Path] = {}  #: digest -> where it lies until it is stored
         self._changed: set[Path] = set()  #: folders whose names are to be synced
+        self._ending = f"{os.getpid()}.{socket.gethostname()}.tmp"  #: whose half files these are
         self._lock = threading.Lock()
         self._folder: int | None = None  #: open since before the first write, to be told of its failures
 
@@ -187,7 +188,7 @@ class Batch:
                 if self._folder is None:
                     self._archive.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                     self._folder = os.open(self._archive.folder, os.O_RDONLY)
-            temporary = self._archive.folder / f".{new_id()}.{os.getpid()}.{socket.gethostname()}.tmp"
+            temporary = self._archive.folder / f".{new_id()}.{self._ending}"
             try:
                 _write(temporary, blocks(hashed(), self._keys))
             except BaseException:

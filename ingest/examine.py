@@ -114,8 +114,11 @@ class Examiner:
             return self._evidence(file)
 
     def _is_archive(self, file: Claimed) -> bool:
+        suffix = PurePosixPath(file.name).suffix.lower()
+        if suffix != unpack.SUFFIX:
+            return False
         with file.work.open("rb") as opened:
-            return unpack.claims(opened.read(4), PurePosixPath(file.name).suffix.lower())
+            return unpack.claims(opened.read(4), suffix)
 
     def _unpack(self, file: Claimed) -> Contents:
         """An archive's files, unpacked beside it. Raises Rejected with none of them left."""
@@ -132,7 +135,7 @@ class Examiner:
         suffix = path.suffix.lower()
         if suffix == bundle.HEADER:
             bundle.gather(file.work, self.inbox / path.parent)
-        reader = identify.name_of(file.work, suffix)
+        reader = "dicom" if reading.is_foreseen(file.work) else identify.name_of(file.work, suffix)
         if reader == "table" and (rows := reading.rows(file.work)) is not None:
             return apart.rows(file.id, file.name, self.work, self.store.keys, rows)
         if reader == "note":

@@ -122,6 +122,11 @@ def _state(path: Path) -> State:
     return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns
 
 
+def is_foreseen(path: Path) -> bool:
+    """Was it found to be a whole DICOM file, and what it says kept for `read`? Raises OSError."""
+    return _state(path) in _foreseen
+
+
 def read(
     path: Path, *, reader: str = "dicom", sidecar: bytes | None = None, parts: Sequence[str] = ()
 ) -> Evidence:

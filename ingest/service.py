@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import shutil
@@ -294,6 +295,7 @@ def run(ingest: Ingest, stop: threading.Event) -> None:
     )
     try:
         _resumed(ingest, stop)
+        gc.freeze()  # what is loaded by now stays: the collector need not walk it again with every batch
         log.info("ingest_ready", held=len(ingest.conveyor.held))
         while not stop.is_set():
             try:
