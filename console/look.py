@@ -87,7 +87,7 @@ def advice(found: dict[str, Any]) -> list[str]:
     if lost:
         lines.append(f"no sign of life of {', '.join(lost)}; see logs/ in the home, or start again")
     if reason := alive["valkey"].get("reason"):
-        lines.append(f"redis: {reason}")
+        lines.append(reason if alive["valkey"]["state"] == "not set up" else f"redis: {reason}")
     if found["jobs"]["failed"]:
         lines.append("failed jobs: v_jobs.error says where; `wetread requeue --failed` tries them again")
     return lines
