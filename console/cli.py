@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -46,6 +47,9 @@ def main() -> None:
     """Runs the command; wetread's own errors and the system's become a sentence and exit code 1."""
     from db.errors import WetreadError
 
+    for stream in (sys.stdout, sys.stderr):  # a file's name may be no text in the terminal's encoding
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except WetreadError as error:

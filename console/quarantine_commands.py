@@ -76,9 +76,14 @@ def quarantine_show(
         answer_json(found)
     else:
         for key, value in found.items():
-            answer(f"{key:15} {value}")
+            answer(f"{key:15} {shown(value)}")
     if out is not None:
         say(f"its plain bytes are in {out}: patient data, readable by you alone")
+
+
+def shown(value: object) -> str:
+    """A value on one line, what is no character to print escaped: a name may move the terminal's cursor."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value))
 
 
 def _none_of(reason: str) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from console import cli, samples
+from console import cli, quarantine_commands, samples
 
 
 def fails(monkeypatch: pytest.MonkeyPatch, error: OSError, *arguments: str) -> None:
@@ -46,3 +48,16 @@ def test_the_samples_are_written_where_they_are_asked_for(
         cli.main()
     assert (tmp_path / "own" / "notes" / "chest.txt").read_bytes() == b"Cough."
     assert capsys.readouterr().out == f"2 files in {tmp_path / 'own'}\n"
+
+
+def test_a_name_that_the_terminal_cannot_say_is_escaped() -> None:
+    code = "import sys; from console import cli; cli.app = lambda: print('M\\udcffller'); cli.main()"
+    strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=strict, check=True
+    )
+    assert done.stdout == "M\\udcffller\n"
+
+
+def test_a_name_that_would_move_the_cursor_is_escaped() -> None:
+    assert quarantine_commands.shown("Zoë\n\x1b[2J") == "Zoë\\n\\x1b[2J"
