@@ -130,8 +130,12 @@ def train(
 
     target = out / name
     target.mkdir(parents=True, exist_ok=True)
-    with datasets.of(name, data), progress.bar(sys.stderr) as told:
-        _part(name, "train").train(data, target, seed=seed, minutes=minutes, progress=told)
+    try:
+        with datasets.of(name, data), progress.bar(sys.stderr) as told:
+            _part(name, "train").train(data, target, seed=seed, minutes=minutes, progress=told)
+    except KeyboardInterrupt:
+        say(f"stopped: {target} is unfinished and cannot be imported; the same command trains it again")
+        raise
     if (target / "card.toml").is_file():
         package.credited(target, name, data)
     answer(str(target))

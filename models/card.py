@@ -120,5 +120,9 @@ def read(folder: Path) -> ModelCard:
     path = folder / "card.toml"
     try:
         return ModelCard(**tomllib.loads(path.read_text("utf-8")), folder=folder)
+    except FileNotFoundError:
+        raise Misconfigured(
+            f"{path.parent.name}: no card.toml; a training that was stopped leaves none: run it again"
+        ) from None
     except (OSError, ValueError) as error:
         raise Misconfigured(f"{path.parent.name}/card.toml: {error}") from error

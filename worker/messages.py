@@ -12,7 +12,7 @@ from kombu.transport import redis
 from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import ConnectionError as NotConnected
-from redis.exceptions import ResponseError
+from redis.exceptions import ReadOnlyError, ResponseError
 
 from db import metrics
 from db.logs import get, place
@@ -47,18 +47,23 @@ def strategy(task: Any, app: Celery, consumer: Any, **options: Any) -> Handler:
 
 
 class Waiting:
-    """A client to which a server whose disk is full is one that is away: Celery connects again and waits.
+    """A client to which a server that refuses to write is one that is away: Celery connects again and waits.
 
-    It would end over the answer (MISCONF: every write is refused, and taking a message is one).
+    It would end over the answer, and taking a message is a write: MISCONF of a full disk, READONLY of a
+    replica before it is promoted, NOREPLICAS of a primary that has lost its own.
     """
 
     def parse_response(self, *arguments: Any, **options: Any) -> Any:
         """The server's answer. Raises redis' ConnectionError where the server cannot write."""
         try:
             return super().parse_response(*arguments, **options)  # type: ignore[misc]
+        except ReadOnlyError:
+            raise NotConnected("the server is a read-only replica; is another the primary?") from None
         except ResponseError as error:
             if str(error).startswith("MISCONF"):
                 raise NotConnected("the server cannot write; is its disk full?") from None
+            if str(error).startswith("NOREPLICAS"):
+                raise NotConnected("the server lacks the replicas it must write to; are they up?") from None
             raise
 
 

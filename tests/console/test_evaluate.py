@@ -81,3 +81,18 @@ def test_data_of_another_layout_end_in_a_sentence(wetread: Wetread, tmp_path: Pa
     assert (said.code, said.out) == (1, "")
     assert "labs.csv is not a data set as diabetes reads them: columns are missing: preg" in said.err
     assert "Canary" not in said.err
+
+
+def test_a_training_that_is_stopped_says_that_it_left_nothing_to_import(
+    wetread: Wetread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("models.diabetes.train.train", stopped)
+    (tmp_path / "labs.arff").write_text("")
+    said = wetread(
+        "models", "train", "diabetes", "--data", str(tmp_path / "labs.arff"), "--out", str(tmp_path)
+    )
+    assert said.code == 130
+    assert "is unfinished and cannot be imported" in said.err

@@ -60,8 +60,18 @@ def of_nothing(folder: Path) -> None:
     path.write_text('family = "no-such"\n' + path.read_text("utf-8"), "utf-8")
 
 
+def unfinished(folder: Path) -> None:
+    (folder / "card.toml").unlink()
+
+
 @pytest.mark.parametrize(
-    ("spoil", "says"), [(changed, "sha256"), (with_code, "model.py"), (of_nothing, "no-such")]
+    ("spoil", "says"),
+    [
+        (changed, "sha256"),
+        (with_code, "model.py"),
+        (of_nothing, "no-such"),
+        (unfinished, "training that was stopped leaves none"),
+    ],
 )
 def test_a_spoilt_model_is_refused_and_nothing_is_left(
     spoil, says: str, folder: Path, tmp_path: Path

@@ -28,6 +28,19 @@ def test_a_server_that_cannot_write_is_away(valkey_url: str) -> None:
             ask()
 
 
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("READONLY You can't write against a read only replica.", "read-only replica"),
+        ("NOREPLICAS Not enough good replicas to write.", "lacks the replicas"),
+    ],
+)
+def test_so_is_one_that_may_not_write(valkey_url: str, word: str, told: str) -> None:
+    for ask in answering(Client.from_url(valkey_url), word.replace("'", "")):
+        with pytest.raises(NotConnected, match=told):
+            ask()
+
+
 def test_any_other_answer_is_what_it_is(valkey_url: str) -> None:
     for ask in answering(Client.from_url(valkey_url), "ERR something else"):
         with pytest.raises(ResponseError, match="something else"):
