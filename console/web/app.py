@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,22 +102,24 @@ def _routes(app: FastAPI, settings: Settings, store: Store, client: Redis) -> No
     record = CollectorRegistry()
     record.register(RecordCollector(settings, store, client))
 
-    @app.get("/healthz")
+    asked = partial(app.api_route, methods=["GET", "HEAD"])  # load balancers ask for the head alone
+
+    @asked("/healthz")
     def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/readyz")
+    @asked("/readyz")
     def readyz() -> JSONResponse:
         found = checks(settings, store, client)
         ready = all(value == "ok" for value in found.values())
         return JSONResponse({"ready": ready, "checks": found}, status_code=200 if ready else 503)
 
-    @app.get("/metrics")
+    @asked("/metrics")
     def scrape() -> Response:
         text = generate_latest(record) + generate_latest(metrics.registry())
         return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    @app.get("/", response_class=HTMLResponse)
+    @asked("/", response_class=HTMLResponse)
     def page(request: Request) -> Response:
         return templates.TemplateResponse(request, "index.html", _page(settings, store, client))
 

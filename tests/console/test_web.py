@@ -71,6 +71,15 @@ def test_it_lives(client: TestClient) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/"])
+def test_a_probe_may_ask_for_the_head_alone(client: TestClient, path: str) -> None:
+    head, whole = client.head(path), client.get(path)
+    assert (head.status_code, head.headers["content-type"]) == (
+        whole.status_code,
+        whole.headers["content-type"],
+    )
+
+
 def test_it_is_not_ready_without_services_and_names_them(client: TestClient) -> None:
     answer = client.get("/readyz")
     assert answer.status_code == 503
