@@ -123,8 +123,8 @@ class Runtime:
 
     @property
     def progress(self) -> str:
-        """How far the loading is: `warming 3/20`."""
-        return f"warming {self._done}/{self.wanted}"
+        """How far the loading is: `starting`, then `warming 3/20`."""
+        return f"warming {self._done}/{self.wanted}" if self.wanted else "starting"
 
     @property
     def held(self) -> dict[str, str]:

@@ -83,8 +83,9 @@ def test_within_the_budget_all_stay_open() -> None:
 
 def test_loading_says_how_far_it_is() -> None:
     runtime = Runtime("cpu")
+    before = runtime.progress
     runtime.load([registry.card("note-diagnosis")])
-    assert runtime.progress == "warming 1/1"
+    assert (before, runtime.progress) == ("starting", "warming 1/1")
 
 
 def test_what_its_lanes_do_not_ask_for_is_opened_when_a_job_does() -> None:
