@@ -10,17 +10,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from db import conclusions, jobs, retention, series, statements
+from db import arrivals, conclusions, identities, jobs, retention, statements
 from db.errors import Misconfigured, Rejected
 from db.ids import new_id
 from db.jobs import Owed
 from db.keys import Keys
-from db.records import Evidence, FileState, Identity, Kind
+from db.records import Evidence, FileState, Kind
 from db.series import Routed
 from db.store import Order, Writer
 from db.tables import OPEN, Case, EvidenceLink, File
 from db.tables import Evidence as EvidenceRow
-from db.tables import Identity as IdentityRow
 
 WITHDRAWN = "withdrawn"  #: reason of a file that its sender took back before it was read
 
@@ -44,11 +43,6 @@ class Pending:
     id: str
     name: str
     parent_id: str | None = None  #: the archive it was unpacked from
-
-
-def insert_new(connection: Connection, table: type, rows: Sequence[dict[str, object]]) -> None:
-    """INSERT … ON CONFLICT DO NOTHING on either database: the loser of a race re-reads."""
-    connection.execute(statements.new(connection.dialect.name, table), list(rows))
 
 
 def path_key(keys: Keys, name: str) -> str:
@@ -231,7 +225,7 @@ def look_up(
     found: whose content is looked for as well. Where another ingest enters one meanwhile, the row's own
     constraint refuses the second.
     """
-    contents = {_content(writer.keys, one, _pseudonym(writer.keys, one.identity)) for one in found}
+    contents = {_content(writer.keys, one, identities.pseudonym(writer.keys, one.identity)) for one in found}
     for column, values in (
         (EvidenceRow.digest, set(digests)), (EvidenceRow.uid, set(uids)), (EvidenceRow.content, contents)
     ):  # fmt: skip
@@ -271,7 +265,7 @@ def accept(
         return FileState.DUPLICATE
     evidence_id, case_id, content = _record(writer, evidence, digest, size)
     if evidence.series_uid or evidence.study_uid:
-        series.arrive(writer, case_id, evidence, routed, look_after)
+        arrivals.arrive(writer, case_id, evidence, routed, look_after)
     first = _link(writer, evidence_id, case_id, evidence.kind, content)
     if first is not None and evidence.kind == Kind.NOTE:
         jobs.owe_later(writer, first.case_id, first.id, first.digest, owed)
@@ -294,7 +288,7 @@ def _same_message(writer: Writer, evidence: Evidence) -> str | None:
         return None
     if writer.is_known_absent("uid", evidence.uid):
         return None
-    patient = _identify(writer, evidence.identity)
+    patient = identities.identify(writer, evidence.identity)
     return writer.connection.scalar(
         select(EvidenceRow.id).where(
             EvidenceRow.uid == evidence.uid, EvidenceRow.content == _content(writer.keys, evidence, patient)
@@ -336,7 +330,7 @@ def _record(writer: Writer, evidence: Evidence, digest: str, size: int) -> tuple
             "conflict", f"this {name} was received before with other bytes; the first one is kept",
             f"Find out which copy is right; if this one, give it a new {name} and send it again.",
         )  # fmt: skip
-    patient = _identify(writer, evidence.identity)
+    patient = identities.identify(writer, evidence.identity)
     if evidence.case_key:
         case_id = writer.keys.pseudonym("c", patient or "", evidence.case_key)
     else:
@@ -369,39 +363,8 @@ def _content(keys: Keys, evidence: Evidence, patient: str | None) -> str | None:
     return keys.pseudonym("s", *whose, evidence.content)
 
 
-def _pseudonym(keys: Keys, identity: Identity | None) -> str | None:
-    """The patient's; without a number only the name and birth date tell patients apart."""
-    if identity is None:
-        return None
-    parts = ("number", identity.issuer, identity.number) if identity.number else (
-        "name", identity.name, identity.birth_date)  # fmt: skip
-    return keys.pseudonym("p", *parts)
-
-
-def _identify(writer: Writer, identity: Identity | None) -> str | None:
-    """The patient's pseudonym; the identity itself goes, sealed, to its one table."""
-    patient = _pseudonym(writer.keys, identity)
-    if identity is None or patient is None or not writer.first("identity", patient):
-        return patient
-    seal = writer.keys.seal
-    row: dict[str, object] = {
-        "patient": patient,
-        "created_at": writer.now,
-        "number_sealed": seal(identity.number, f"identities.number:{patient}"),
-        "issuer_sealed": seal(identity.issuer, f"identities.issuer:{patient}"),
-        "name_sealed": seal(identity.name, f"identities.name:{patient}"),
-        "birth_date_sealed": seal(identity.birth_date, f"identities.birth_date:{patient}"),
-    }
-    writer.later(Order.IDENTITY, _enter_identities, row)
-    return patient
-
-
-def _enter_identities(writer: Writer, rows: Sequence[dict[str, object]]) -> None:
-    insert_new(writer.connection, IdentityRow, sorted(rows, key=itemgetter("patient")))
-
-
 def _enter_cases(writer: Writer, rows: Sequence[dict[str, object]]) -> None:
-    insert_new(writer.connection, Case, sorted(rows, key=itemgetter("id")))
+    writer.connection.execute(statements.new(writer.dialect, Case), sorted(rows, key=itemgetter("id")))
 
 
 def _enter_evidence(writer: Writer, rows: Sequence[dict[str, object]]) -> None:
