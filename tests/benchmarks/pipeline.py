@@ -56,7 +56,7 @@ def _compared(options: Options, model: Any, backend: str, what: str, files: Sequ
     for number in range(options.runs):
         place = options.folder / f"{backend}-{what[:3]}-{number}"
         place.mkdir()
-        with home(place, models=MODEL) as installation:
+        with home(place, models=MODEL, remove=False) as installation:
             diagnoser = installation.diagnoser(backend)
             intake, worker, stages, share = _ours(installation, diagnoser, files)
         bare.append(len(files) / _bare(model, files))

@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import figures
@@ -43,6 +45,8 @@ def main() -> int:
     wanted = [name for name in asked.only.split(",") if name]
     if unknown := set(wanted) - set(PARTS):
         parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    if len(wanted) > 1:
+        return _each_apart(asked, wanted)
     asked.keep.parent.mkdir(parents=True, exist_ok=True)
     log = asked.keep.with_suffix(".log").open("ab")
     os.dup2(log.fileno(), 2)  # the services' logs; figures go to standard output
@@ -64,6 +68,14 @@ def main() -> int:
     if asked.page:
         _written(asked.page, figures.page(asked.keep, PARTS))
     return 0
+
+
+def _each_apart(asked: argparse.Namespace, wanted: Sequence[str]) -> int:
+    """Each part in a process of its own: what one leaves in memory is no other's."""
+    same = [f"--{name}={value}" for name in ("runs", "share", "keep", "page", "folder")
+            if (value := getattr(asked, name)) is not None] + ["--short"] * asked.short  # fmt: skip
+    command = [sys.executable, "-m", "benchmarks.run", *same]
+    return max([subprocess.run([*command, f"--only={name}"], check=False).returncode for name in wanted])
 
 
 def _say(*lines: str) -> None:
