@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -65,9 +66,8 @@ def create(path: Path) -> Keys:
         file.flush()
         os.fsync(file.fileno())
     try:
-        os.link(temporary, path)  # fails where another process was first: its key stands
-    except FileExistsError:
-        pass
+        with suppress(FileExistsError):  # another process was first: its key stands
+            os.link(temporary, path)
     finally:
         temporary.unlink()
     return load(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -58,12 +59,10 @@ def require_decoder(transfer_syntax: str) -> None:
     if not transfer_syntax:
         return
     name = uid_name(transfer_syntax)
-    try:
+    with suppress(NotImplementedError):  # a standard syntax of no picture: refused as one unknown
         if name:
             get_decoder(UID(transfer_syntax))
             return
-    except NotImplementedError:
-        pass
     raise Rejected(
         "unsupported-transfer-syntax",
         f"pixel data in transfer syntax {name or 'of a private kind'} cannot be decoded",
