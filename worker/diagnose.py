@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -62,7 +62,7 @@ class Diagnoser:
 
     @property
     def busy_since(self) -> float | None:
-        """Since when it reads, on the monotonic clock; None while idle."""
+        """Since when it reads without getting on, on the monotonic clock; None while idle."""
         return self.hand.busy_since
 
     def stop(self) -> None:
@@ -88,9 +88,9 @@ class Diagnoser:
             return 0
         if job_id not in {job.id for job in claimed}:
             self._hint_again(job_id)
-        with self._in_hand(), limited(self._hard_limit()):
+        with self._in_hand(), limited(self._hard_limit()) as gets_on:
             self._take(claimed, time.perf_counter() - start)
-            self._read(claimed)
+            self._read(claimed, gets_on)
             taken = self.hand.end()
         self._note(taken, job_id, time.perf_counter() - start)
         return len(taken)
@@ -163,7 +163,7 @@ class Diagnoser:
         return self.settings.job_seconds_max + 3 * self.settings.heartbeat_seconds
 
     def is_stuck(self) -> bool:
-        """Has the batch in hand run for longer than it may?"""
+        """Has none in hand been concluded for longer than a batch may run?"""
         since = self.hand.busy_since
         return since is not None and time.monotonic() - since > self.settings.job_seconds_max
 
@@ -188,7 +188,7 @@ class Diagnoser:
         except Unavailable as error:
             log.warning("redis_unavailable", reason=str(error))
 
-    def _read(self, claimed: Sequence[Claimed]) -> None:
+    def _read(self, claimed: Sequence[Claimed], gets_on: Callable[[], None]) -> None:
         first = claimed[0]
         try:
             model = self.runtime.model(first.model, first.version, first.weights_sha256)
@@ -211,6 +211,7 @@ class Diagnoser:
         with behind(self.stages.commit, alone=lone) as commit:
             while batches := list(islice(computed, max(COMMIT_BATCHES, lanes))):
                 commit([reading for batch in batches for reading in batch])
+                gets_on()
 
     def _following(
         self, claimed: Sequence[Claimed], parts: Sequence[Sequence[Claimed]], lanes: int

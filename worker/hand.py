@@ -12,7 +12,9 @@ class Hand:
     """Claimed jobs that are not concluded yet. Threads may look at it while another takes or lets go."""
 
     def __init__(self) -> None:
-        self.busy_since: float | None = None  #: monotonic, of the first of them; None while empty-handed
+        self.busy_since: float | None = (
+            None  #: monotonic: since the first was taken or one let go; None: empty
+        )
         self.taken: list[Claimed] = []  #: in hand or let go since it began
         self.returned: set[str] = set()  #: ids of those let go that will be hinted again
         self._jobs: dict[str, Claimed] = {}
@@ -38,6 +40,8 @@ class Hand:
     def let_go(self, job: Claimed, *, again: bool) -> None:
         """This one is concluded, or else to be hinted again: it was given back, or its lease was lost."""
         self._jobs.pop(job.token, None)
+        if self.busy_since is not None:
+            self.busy_since = time.monotonic()
         if again:
             self.returned.add(job.id)
 

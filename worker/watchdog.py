@@ -22,14 +22,19 @@ Send = Callable[[], None]  #: sends this worker a canary; raises Unavailable whe
 
 
 @contextmanager
-def limited(seconds: float) -> Iterator[None]:
+def limited(seconds: float) -> Iterator[Callable[[], None]]:
     """Ends the process, from a thread that needs no GIL, when what is inside takes longer.
 
-    The threads' places go to standard error: files and lines, no values.
+    Gives what begins the time anew, to be called as the work gets on. The threads' places go to standard
+    error: files and lines, no values.
     """
-    faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__ or sys.stderr)
+
+    def begin() -> None:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__ or sys.stderr)
+
+    begin()
     try:
-        yield
+        yield begin
     finally:
         faulthandler.cancel_dump_traceback_later()
 

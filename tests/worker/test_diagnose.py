@@ -211,6 +211,18 @@ def test_a_lease_is_let_go_when_its_job_is_concluded_and_not_with_the_last(bench
     assert held[0] == len(hints) > held[-1]
 
 
+def test_a_worker_that_gets_on_is_not_stuck_however_much_it_has_in_hand(bench: Bench) -> None:
+    size = bench.diagnoser.settings.batch_size
+    bench.diagnoser._pace["length"] = 0.001
+    since: list[float | None] = []
+    bench.model.meanwhile = lambda: since.append(bench.diagnoser.busy_since)
+    hints = [bench.owe(f"note {n}".encode()) for n in range(CLAIM_BATCHES * size)]
+    bench.diagnoser.diagnose(hints[0])
+    assert since[0] is not None
+    assert since[-1] is not None
+    assert since[-1] > since[0]
+
+
 def test_a_model_that_says_so_computes_parts_side_by_side(
     bench: Bench, torch_threads: Callable[[int], None]
 ) -> None:
