@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -26,6 +27,13 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("WETREAD_") and name != "WETREAD_DATA":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Weights and noise drawn in a test are the same whatever ran before it in the process."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(20)
 
 
 @pytest.fixture(scope="session")

@@ -163,26 +163,34 @@ def entry(name: str, backend: str, speedup: float) -> Measured:
     )  # fmt: skip
 
 
+def small() -> torch.nn.Sequential:
+    """A network whose terms never cancel, so that half precision is right to a share of each answer."""
+    convolution = torch.nn.Conv2d(1, 3, 3)
+    for weights in convolution.parameters():
+        torch.nn.init.uniform_(weights, 0.1, 0.3)
+    return torch.nn.Sequential(convolution, torch.nn.ReLU()).eval()
+
+
 @pytest.mark.parametrize("name", [n for n in backends.names("cpu") if "torch" not in n])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_batch_in_parts_is_the_batch(name: str, threads: int, torch_threads: Callable[[int], None]) -> None:
-    net = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3), torch.nn.ReLU()).eval()
+    net = small()
     torch_threads(threads)
     compute = backends.build(name, net, torch.zeros(2, 1, 8, 8), {2: 4})
     for count, rows in ((1, 8), (2, 12), (7, 8)):
-        batch = torch.randn(count, 1, rows, 8, generator=torch.Generator().manual_seed(count))
+        batch = torch.rand(count, 1, rows, 8)
         with torch.inference_mode():
-            assert torch.allclose(compute(batch), net(batch), atol=0.02 if "bf16" in name else 1e-5)
+            assert torch.allclose(compute(batch), net(batch), rtol=0.02 if "bf16" in name else 1e-5)
 
 
 @pytest.mark.parametrize("name", backends.names("cpu"))
 def test_batches_side_by_side_each_get_their_own_answers(
     name: str, torch_threads: Callable[[int], None]
 ) -> None:
-    net = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3), torch.nn.ReLU()).eval()
+    net = small()
     torch_threads(2)
     compute = backends.build(name, net, torch.zeros(2, 1, 8, 8))
-    batches = [torch.full((1 + n % 3, 1, 8, 8), float(n)) for n in range(40)]
+    batches = [torch.full((1 + n % 3, 1, 8, 8), 1.1**n) for n in range(40)]
 
     def answer(batch: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
@@ -191,7 +199,7 @@ def test_batches_side_by_side_each_get_their_own_answers(
     with ThreadPoolExecutor(2, initializer=partial(torch.set_num_threads, 1)) as lanes:
         for batch, answers in zip(batches, lanes.map(answer, batches), strict=True):
             with torch.inference_mode():
-                assert torch.allclose(answers, net(batch), rtol=0.02, atol=0.02)
+                assert torch.allclose(answers, net(batch), rtol=0.02)
 
 
 @pytest.mark.parametrize("name", [n for n in backends.names("cpu") if "torch" not in n])
