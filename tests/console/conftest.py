@@ -10,7 +10,7 @@ from redis import Redis
 from sqlalchemy import text
 
 from console import cli
-from db import claims, jobs, ledger
+from db import claims, inputs, jobs, ledger
 from db.archive import Archive
 from db.jobs import Owed
 from db.ledger import Sighting
@@ -91,5 +91,5 @@ def _owe(store: Store, archive: Archive, data: bytes, owed: Owed) -> str:
     with store.write() as writer:
         file_id = ledger.see(writer, [Sighting(name=digest, suffix=".txt", bytes=len(data))])[digest]
         evidence = Evidence(kind=Kind.NOTE, identity=Identity(number="MRN-7700123", name="Canary^Clara"))
-        ledger.accept(writer, file_id, evidence, digest=digest, size=len(data), owed=[owed])
+        inputs.accept(writer, file_id, evidence, digest=digest, size=len(data), owed=[owed])
     return jobs.take_owed(store)[0][0]

@@ -12,7 +12,7 @@ from redis import Redis
 from sqlalchemy import text
 
 from console.web.app import create
-from db import claims, conclusions, jobs, ledger, queue, services
+from db import claims, conclusions, inputs, jobs, ledger, queue, services
 from db.jobs import Conclusion, Owed
 from db.keys import Keys
 from db.ledger import Sighting
@@ -46,7 +46,7 @@ def fill(store: Store) -> None:
             file_id = ledger.see(writer, [Sighting(name=name, suffix=".txt", bytes=1)])[name]
             owed = Owed(model="words", version="1", weights_sha256="a")
             evidence = Evidence(kind=Kind.NOTE)
-            ledger.accept(writer, file_id, evidence, digest=f"{number:064d}", size=1, owed=[owed])
+            inputs.accept(writer, file_id, evidence, digest=f"{number:064d}", size=1, owed=[owed])
         bad = ledger.see(writer, [Sighting(name="bad", suffix="", bytes=1)])["bad"]
         ledger.conclude(writer, bad, FileState.QUARANTINED, reason="empty")
     hints = [job_id for job_id, _ in jobs.take_owed(store)]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import text
 
-from db import claims, conclusions, jobs, joins, ledger
+from db import claims, conclusions, inputs, jobs, joins, ledger
 from db.jobs import Claimed, Conclusion, Owed
 from db.ledger import Sighting
 from db.records import Code, Diagnosis, Evidence, Finding, Kind
@@ -25,7 +25,7 @@ def accept(store: Store, number: int, kind: Kind, *owed: Owed) -> str:
         name = f"{number}.txt"
         file_id = ledger.see(writer, [Sighting(name=name, suffix=".txt", bytes=1)])[name]
         evidence = Evidence(kind=kind, case_key="A")
-        ledger.accept(writer, file_id, evidence, digest=f"{number:064d}", size=1, owed=owed)
+        inputs.accept(writer, file_id, evidence, digest=f"{number:064d}", size=1, owed=owed)
     return value(store, f"SELECT id FROM evidence WHERE digest = '{number:064d}'")
 
 
@@ -85,7 +85,7 @@ def test_of_two_partners_recorded_at_once_the_second_writer_sees_the_first(store
         with store.write() as writer:
             name, digest = f"{number}.txt", f"{number:064d}"
             file_id = ledger.see(writer, [Sighting(name=name, suffix=".txt", bytes=1)])[name]
-            ledger.accept(writer, file_id, Evidence(kind=kind, case_key="A"), digest=digest, size=1, owed=[])
+            inputs.accept(writer, file_id, Evidence(kind=kind, case_key="A"), digest=digest, size=1, owed=[])
             mine = joins.recorded(writer, digest)
             assert mine is not None
             met.append(len(joins.others(writer, mine, partner)))

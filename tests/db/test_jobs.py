@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import event, text
 
-from db import claims, conclusions, jobs, ledger, reports
+from db import claims, conclusions, inputs, jobs, ledger, reports
 from db.jobs import Claimed, Conclusion, Owed
 from db.keys import Keys
 from db.ledger import Sighting
@@ -49,7 +49,7 @@ def owe(store: Store, number: int = 1, *owed: Owed) -> None:
         file_id = ledger.see(writer, [Sighting(name=name, suffix=".dcm", bytes=1)])[name]
         evidence = Evidence(kind=Kind.IMAGE, uid=f"1.{number}", case_key="A", study_uid="1")
         digest = f"{number:064d}"
-        ledger.accept(writer, file_id, evidence, digest=digest, size=1, owed=owed or [FILM])
+        inputs.accept(writer, file_id, evidence, digest=digest, size=1, owed=owed or [FILM])
 
 
 def taken(store: Store) -> list[str]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 from sqlalchemy import text
 
-from db import claims, conclusions, jobs, ledger, reports
+from db import claims, conclusions, inputs, jobs, ledger, reports
 from db.jobs import Claimed, Conclusion, Owed
 from db.keys import Keys
 from db.ledger import Sighting
@@ -65,7 +65,7 @@ class Jobs(RuleBasedStateMachine):
             name = f"{self.files}.dcm"
             file_id = ledger.see(writer, [Sighting(name=name, suffix=".dcm", bytes=1)])[name]
             evidence = Evidence(kind=Kind.IMAGE, uid=f"1.{self.files}", study_uid="1", case_key="A")
-            ledger.accept(writer, file_id, evidence, digest=f"{self.files:064d}", size=1, owed=owed)
+            inputs.accept(writer, file_id, evidence, digest=f"{self.files:064d}", size=1, owed=owed)
         for job_id in self.real() - set(self.state):
             self.state[job_id], self.attempts[job_id] = "owed", 0
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from db import claims, conclusions, jobs, ledger, queue
+from db import claims, conclusions, inputs, jobs, ledger, queue
 from db.jobs import Claimed, Conclusion, Owed
 from db.ledger import Sighting
 from db.records import Code, Diagnosis, Evidence, Finding, Kind
@@ -34,7 +34,7 @@ def owe(store: Store, lane: str, count: int = 1, model: str = "film") -> list[st
             file_id = ledger.see(writer, [Sighting(name=f"{number}", suffix="", bytes=1)])[f"{number}"]
             owed = Owed(model=model, version="1", weights_sha256="a" * 64, lane=lane)
             evidence = Evidence(kind=Kind.IMAGE, uid=f"1.{number}", case_key=f"{number}")
-            ledger.accept(writer, file_id, evidence, digest=f"{number:064d}", size=1, owed=[owed])
+            inputs.accept(writer, file_id, evidence, digest=f"{number:064d}", size=1, owed=[owed])
     return [job_id for job_id, _ in jobs.take_owed(store)]
 
 

@@ -11,7 +11,7 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 
-from db import claims, conclusions, jobs, ledger, reports
+from db import claims, conclusions, inputs, jobs, ledger, reports
 from db.jobs import Conclusion, Owed
 from db.ledger import Sighting
 from db.records import ICD10CM, Code, Diagnosis, Evidence, FileState, Finding, Identity, JobState, Kind
@@ -37,7 +37,7 @@ def read(store: Store, number: int, diagnosis: Diagnosis, kind: Kind = Kind.NOTE
         file_id = ledger.see(writer, [Sighting(name=name, suffix=".txt", bytes=1)])[name]
         owed = Owed(model=f"m{number % 2}", version="1", weights_sha256="a")
         evidence = Evidence(kind=kind, case_key="E", identity=Identity(number="7"))
-        ledger.accept(writer, file_id, evidence, digest=f"{number:064d}", size=1, owed=[owed])
+        inputs.accept(writer, file_id, evidence, digest=f"{number:064d}", size=1, owed=[owed])
     ((job_id, _),) = jobs.take_owed(store)
     (job,) = claims.claim(store, job_id, worker="w", lease_seconds=60)
     conclusions.conclude(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from db import claims, conclusions, jobs, ledger, reports, retention
+from db import claims, conclusions, inputs, jobs, ledger, reports, retention
 from db.archive import Archive
 from db.jobs import Claimed, Conclusion, Owed
 from db.ledger import Sighting
@@ -40,7 +40,7 @@ class Kept:
         owed = [Owed(model="words", version="1", weights_sha256="w" * 64)]
         with self.store.write() as writer:
             file_id = ledger.see(writer, [Sighting(name=name, suffix=".txt", bytes=1)])[name]
-            ledger.accept(
+            inputs.accept(
                 writer, file_id, Evidence(kind=Kind.NOTE), digest=digest, size=len(words), owed=owed
             )
         return digest

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from db import claims, conclusions, jobs, ledger, manifests, series
+from db import claims, conclusions, inputs, jobs, ledger, manifests, series
 from db.jobs import Conclusion, Owed
 from db.ledger import Sighting
 from db.records import Code, Diagnosis, Evidence, FileState, Finding, Identity, Kind, Whole
@@ -27,7 +27,7 @@ def take(store: Store, number: int, name: str = "", **more: Any) -> str:
     )  # fmt: skip
     with store.write() as writer:
         (file_id,) = ledger.see(writer, [Sighting(name=name, suffix=".dcm", bytes=1)]).values()
-        ledger.accept(writer, file_id, evidence, digest=f"{number:064x}", size=1, owed=[], awaits_series=True)
+        inputs.accept(writer, file_id, evidence, digest=f"{number:064x}", size=1, owed=[], awaits_series=True)
     return file_id
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
-from db import claims, jobs, ledger, upgrades
+from db import claims, inputs, jobs, ledger, upgrades
 from db.jobs import Owed
 from db.ledger import Sighting
 from db.records import Evidence, Kind
@@ -20,7 +20,7 @@ def owing(store: Store) -> Store:
     """A store with one job for the old version."""
     with store.write() as writer:
         file_id = ledger.see(writer, [Sighting(name="a.dcm", suffix=".dcm", bytes=1)])["a.dcm"]
-        ledger.accept(
+        inputs.accept(
             writer, file_id, Evidence(kind=Kind.IMAGE, uid="1.2"), digest="d" * 64, size=1, owed=[OLD]
         )
     return store

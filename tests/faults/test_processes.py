@@ -45,7 +45,7 @@ INGEST_POINTS = [
     "ingest.quarantine:put:before",
     "ingest.quarantine:put:after",
     "ingest.intake:Intake._record:before",
-    "db.ledger:accept:after",
+    "db.inputs:accept:after",
     "db.audit:append:before",
     "db.audit:append:after:2",
     "db.audit:note_anchor:before:2",

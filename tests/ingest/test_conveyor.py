@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from db import ledger
+from db import inputs
 from db.errors import Unavailable
 from ingest.intake import Intake
 from tests.bench import Bench
@@ -40,7 +40,7 @@ def test_a_batch_is_begun_before_the_one_ahead_of_it_is_recorded(
 def test_a_batch_that_cannot_be_recorded_and_the_one_behind_it_are_recorded_later(
     bench_of: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
-    bench, calls, real = bench_of(intake_batch=2), 0, ledger.accept
+    bench, calls, real = bench_of(intake_batch=2), 0, inputs.accept
 
     def away(*args: object, **more: object) -> object:
         nonlocal calls
@@ -50,7 +50,7 @@ def test_a_batch_that_cannot_be_recorded_and_the_one_behind_it_are_recorded_late
         return real(*args, **more)  # type: ignore[arg-type]
 
     fill(bench, 6)
-    monkeypatch.setattr(ledger, "accept", away)
+    monkeypatch.setattr(inputs, "accept", away)
     with pytest.raises(Unavailable):
         bench.turn()
     assert bench.files()["pending"] >= 2

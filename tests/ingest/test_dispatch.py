@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 from sqlalchemy import text
 
-from db import claims, ledger, queue
+from db import claims, inputs, ledger, queue
 from db.errors import Unavailable
 from db.jobs import Owed
 from db.ledger import Sighting
@@ -27,7 +27,7 @@ def owe(store: Store, number: int = 1, lane: str = "routine") -> None:
         file_id = ledger.see(writer, [Sighting(name=name, suffix=".txt", bytes=1)])[name]
         owed = Owed(model="words", version="1", weights_sha256="a", lane=lane)
         evidence = Evidence(kind=Kind.NOTE)
-        ledger.accept(writer, file_id, evidence, digest=f"{number:064d}", size=1, owed=[owed])
+        inputs.accept(writer, file_id, evidence, digest=f"{number:064d}", size=1, owed=[owed])
 
 
 def states(store: Store) -> list[str]:

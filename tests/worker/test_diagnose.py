@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event, select, text
 
-from db import claims, jobs, ledger, reports
+from db import claims, inputs, jobs, ledger, reports
 from db.archive import Archive
 from db.jobs import Owed
 from db.ledger import Sighting
@@ -94,7 +94,7 @@ class Bench:
         with self.store.write() as writer:
             file_id = ledger.see(writer, [Sighting(name=digest, suffix="", bytes=1)])[digest]
             evidence = Evidence(kind=kind)
-            ledger.accept(writer, file_id, evidence, digest=digest, size=1, owed=[wanted])
+            inputs.accept(writer, file_id, evidence, digest=digest, size=1, owed=[wanted])
         return jobs.take_owed(self.store)[0][0]
 
     def row(self, job_id: str) -> tuple[str, int, str | None]:
