@@ -12,8 +12,9 @@ from sqlalchemy import text
 from db import jobs
 from db.archive import Archive
 from db.errors import Misconfigured, Rejected, Unavailable
+from db.inputs import accept
 from db.jobs import Owed
-from db.ledger import Sighting, accept, see
+from db.ledger import Sighting, see
 from db.records import Code, Diagnosis, Evidence, Finding, Kind
 from db.settings import Settings
 from db.store import Store

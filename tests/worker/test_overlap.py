@@ -17,7 +17,7 @@ def test_the_next_part_is_worked_on_while_one_is_used() -> None:
     begun = {n: threading.Event() for n in (1, 2)}
     results = ahead(lambda n: begun[n].set(), [1, 2])
     next(results)
-    assert begun[2].wait(5)
+    assert begun[2].wait(60)
     list(results)
 
 
@@ -43,7 +43,7 @@ def test_lanes_work_at_once_and_their_results_come_in_order() -> None:
     together = threading.Barrier(2)
 
     def work(n: int) -> int:
-        together.wait(5)  # broken where they would work one after the other
+        together.wait(60)  # broken where they would work one after the other
         return n
 
     assert list(abreast(work, range(8), 2, lambda: None)) == list(range(8))
@@ -79,7 +79,7 @@ def test_all_that_was_given_is_done_in_order_when_the_block_ends(alone: bool) ->
 def test_the_giver_goes_on_while_one_is_worked_on() -> None:
     may_end = threading.Event()
     in_time: list[bool] = []
-    with behind(lambda _: in_time.append(may_end.wait(5))) as give:
+    with behind(lambda _: in_time.append(may_end.wait(60))) as give:
         give(1)
         may_end.set()  # reached although the work waits for it
     assert in_time == [True]

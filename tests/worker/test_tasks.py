@@ -19,8 +19,9 @@ from sqlalchemy import text
 from db import jobs, queue, services
 from db.archive import Archive
 from db.errors import Unavailable
+from db.inputs import accept
 from db.jobs import Owed
-from db.ledger import Sighting, accept, see
+from db.ledger import Sighting, see
 from db.records import Evidence, Kind
 from db.settings import Settings
 from db.store import Store, migrate, open_store
@@ -121,11 +122,11 @@ def home(tmp_path: Path, valkey_url: str, redis: Redis) -> Iterator[dict[str, st
     process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
     yield env
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert process.wait(170) == 0
     log.close()
 
 
-def until(holds: Callable[[], bool], seconds: float = 60) -> None:
+def until(holds: Callable[[], bool], seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "it did not come about in time"
