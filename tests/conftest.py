@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import sys
 import tempfile
@@ -11,6 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as examples
+from hypothesis.internal.conjecture import providers
 from redis import Redis
 
 from db import keys
@@ -19,21 +23,39 @@ from db.settings import Settings, load
 from db.store import Store, migrate
 
 ROOT = Path(__file__).parent.parent
+TORCH_SEED = 67280421310721  #: the one torch begins with: a test alone draws what it draws among others
+
+# every run tries the same examples, on a machine however slow; `--hypothesis-profile=search` tries others
+examples.register_profile(
+    "same", derandomize=True, deadline=None, database=None, print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)  # fmt: skip
+examples.register_profile("search", examples.get_profile("same"), derandomize=False)
+examples.load_profile("same")
+# else it would draw constants of whichever of our modules other tests have loaded
+providers._get_local_constants = lambda: providers._local_constants
 
 
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests see no setting of the machine they run on."""
-    for name in list(os.environ):
-        if name.startswith("WETREAD_") and name != "WETREAD_DATA":
-            monkeypatch.delenv(name)
+@pytest.fixture(scope="session", autouse=True)
+def _no_environment() -> Iterator[None]:
+    """Tests see no setting of the machine they run on, and reach its own servers without its proxy."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith("WETREAD_") and name != "WETREAD_DATA":
+                patch.delenv(name)
+        for name in ("no_proxy", "NO_PROXY"):
+            patch.setenv(name, "127.0.0.1,localhost")
+        yield
 
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     """Weights and noise drawn in a test are the same whatever ran before it in the process."""
+    random.seed(20)
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed(20)  # what scikit-learn draws from where it is given no seed
     if torch := sys.modules.get("torch"):
-        torch.manual_seed(20)
+        torch.manual_seed(TORCH_SEED)
 
 
 @pytest.fixture(scope="session")
@@ -152,7 +174,8 @@ def archive(tmp_path: Path, key: keys.Keys) -> Archive:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Settings with a home of their own, its folders made, and times short enough to test."""
-    found = load(tmp_path / "home").model_copy(update={"settle_seconds": 0.2, "http_port": 0})
+    """Settings with a home of their own, its folders made, short times, and a nearly full disk borne."""
+    short = {"settle_seconds": 0.2, "http_port": 0, "disk_low_bytes": 1, "disk_resume_bytes": 1}
+    found = load(tmp_path / "home").model_copy(update=short)
     found.make_folders()
     return found

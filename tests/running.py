@@ -17,7 +17,8 @@ from typing import Any
 WETREAD = [sys.executable, "-m", "console.cli"]
 QUICK = {"WETREAD_SETTLE_SECONDS": "0.5", "WETREAD_TRUNCATED_AFTER_SECONDS": "3", "WETREAD_SCAN_SECONDS": "1",
          "WETREAD_LEASE_SECONDS": "4", "WETREAD_HEARTBEAT_SECONDS": "1", "WETREAD_RESEND_AFTER_SECONDS": "3",
-         "WETREAD_HTTP_PORT": "0"}  # fmt: skip
+         "WETREAD_HTTP_PORT": "0", "WETREAD_DISK_LOW_BYTES": "1"}  # fmt: skip
+PATIENCE = 4  #: times as long as a quiet machine may take: a deadline is for what never comes
 
 
 class Running:
@@ -41,12 +42,13 @@ class Running:
     def stop(self) -> int:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+        return self.process.wait(60 * PATIENCE)
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*WETREAD, *arguments], env=self.env, capture_output=True, text=True, timeout=60, check=False
-        )
+            [*WETREAD, *arguments], env=self.env, capture_output=True, text=True, check=False,
+            timeout=60 * PATIENCE,
+        )  # fmt: skip
 
     def json(self, *arguments: str) -> Any:
         done = self.call(*arguments, "--json")
@@ -62,19 +64,26 @@ class Running:
         temporary.rename(target)
 
     def get(self, path: str) -> str:
-        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+        with urllib.request.urlopen(self.url + path, timeout=10 * PATIENCE) as answer:
             return str(answer.read().decode())
 
     def concluded(self, files: int) -> bool:
         """That many files were seen, and nothing is left to do."""
         status = self.json("status")
-        counted = sum(n for state, n in status["files"].items() if state != "ignored")
         open_jobs = sum(status["jobs"][s] for s in ("owed", "queued", "running"))
-        return counted >= files and status["files"]["pending"] == 0 and open_jobs == 0
+        return _counted(status) >= files and status["files"]["pending"] == 0 and open_jobs == 0
+
+    def seen(self) -> int:
+        """Files that were ever seen and are no droppings."""
+        return _counted(self.json("status"))
 
     @staticmethod
     def until(true: Callable[[], bool], seconds: float, what: str) -> None:
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * PATIENCE
         while not true():
-            assert time.monotonic() < deadline, f"not {what} after {seconds} s"
+            assert time.monotonic() < deadline, f"not {what} after {seconds * PATIENCE} s"
             time.sleep(0.2)
+
+
+def _counted(status: Any) -> int:
+    return sum(n for state, n in status["files"].items() if state != "ignored")

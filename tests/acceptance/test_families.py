@@ -18,7 +18,7 @@ from models import registry
 from models.card import ModelCard
 from running import Running
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1200)]
 
 READING = [card for card in registry.cards() if card.needs.kind != "none"]
 families = pytest.mark.parametrize("card", READING, ids=lambda card: card.name)

@@ -9,7 +9,7 @@ import pytest
 
 from running import Running
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1200)]
 NOTE = b"Fever and cough for two days. He denies chest pain. No evidence of pneumothorax.\n"
 
 
