@@ -10,31 +10,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.chemistry import kernel
-from models.chemistry.features import Floats, Table
+from models.chemistry import forest, kernel
+from models.chemistry.features import Floats
 from models.chemistry.measure import Set
 from models.chemistry.recipe import Recipe
 from models.training.loop import Schedule, fit
 
 Places = NDArray[np.intp]
 Learner = Callable[[Set, Recipe, Places, Places, int], Floats]  #: training rows, other rows, seed: scores
-FOLDED = 1_024  #: columns of the counts that forests see
 LONGEST = 120  #: characters of a SMILES that are read
 BATCH, EPOCHS, STEPS = 64, 10, 100  #: of the RNN: so many draws in all, whatever the set's size
 WRITINGS = 5  #: of a molecule asked about, whose answers are averaged
-
-
-def folded(table: Table) -> NDArray[np.float32]:
-    """(n, FOLDED) how often fragments occur, columns that lie FOLDED apart added up."""
-    places = table.tocoo()
-    counts = np.zeros((table.shape[0], FOLDED), np.float32)
-    np.add.at(counts, (places.row, places.col % FOLDED), 1)
-    return counts
-
-
-def _wide(data: Set) -> NDArray[np.float32]:
-    descriptors = kernel.scale(data.seen.descriptors)(data.seen.descriptors)
-    return np.concatenate([folded(data.seen.exact), descriptors.astype(np.float32)], axis=1)
 
 
 def _forest(name: str) -> Learner:
@@ -44,7 +30,7 @@ def _forest(name: str) -> Learner:
         kind = getattr(ensemble, name)
         share: Any = "sqrt" if recipe.classifies and not recipe.columns.aim else 0.1
         fitted = kind(100, max_features=share, min_samples_leaf=2, n_jobs=1, random_state=seed)
-        wide = _wide(data)
+        wide = forest.wide(data.seen, kernel.scale(data.seen.descriptors))
         return np.asarray(fitted.fit(wide[rows], data.aims[rows]).predict(wide[others]), np.float64)
 
     return learn

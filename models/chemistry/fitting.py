@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from models import registry
 from models.chemistry import dataset, machine, measure, recipe
 from models.chemistry.features import Floats
-from models.chemistry.machine import MEMBERS, Blend
+from models.chemistry.machine import Blend
 from models.chemistry.recipe import Recipe
 from models.training import figures, package
 
@@ -74,6 +74,8 @@ def compared(
 
     lines: list[dict[str, Any]] = []
     for name, learner in LEARNERS.items():
+        if name in own.members:
+            continue
         scores = np.zeros(len(data.answers))
         for number, (rows, others) in enumerate(cuts, 1):
             if time.monotonic() > deadline:
@@ -121,7 +123,7 @@ def train(
     if (family / recipe.FILE).resolve() != (out / recipe.FILE).resolve():
         shutil.copyfile(family / recipe.FILE, out / recipe.FILE)
     lines = [{"model": "served: the blend", **measure.figures(part.answers, said, own, 0.5)}]
-    lines += [line(name, scores[:, i], part, own) for i, name in enumerate(MEMBERS)]
+    lines += [line(name, scores[:, i], part, own) for i, name in enumerate(own.members)]
     for told in lines:
         say(f"{told['model']}: {headline(told)}")
     more = {
@@ -129,7 +131,7 @@ def train(
         "folds": f"{measure.FOLDS}, by {own.folds}",
         "likeness": likeness_rows(said, part.answers, likeness, own),
         "likeness_1st_percentile": round(float(np.quantile(likeness, 1 - ANSWERED)), 3),
-        "blend": _told(blend),
+        "blend": _told(blend, own),
         "comparison": lines + compared(part, own, cuts, seed, deadline, say),
     }
     plots(out, part.answers, said, own, more)
@@ -148,14 +150,14 @@ def notes(more: dict[str, Any], own: Recipe) -> str:
         (
             f"Compared out of fold ({more['folds']}; {more['n']} molecules), 95 % intervals:", "",
             package.comparison(more["comparison"]), "",
-            f"Served: the blend of the first three, weights and offset {weights}.", "",
+            f"Served: the blend of the first {len(own.members)}, weights and offset {weights}.", "",
             f"Out of fold by likeness to the likest training molecule: {'; '.join(by)}.", "",
         )
     )  # fmt: skip
 
 
-def _told(blend: Blend) -> dict[str, float]:
-    weights = dict(zip(MEMBERS, blend.weights.round(4).tolist(), strict=True))
+def _told(blend: Blend, own: Recipe) -> dict[str, float]:
+    weights = dict(zip(own.members, blend.weights.round(4).tolist(), strict=True))
     return {**weights, "offset": round(blend.offset, 4)}
 
 

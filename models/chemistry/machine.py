@@ -1,4 +1,4 @@
-"""The kernel machine and boosted trees of a family, blended and calibrated, as plain arrays."""
+"""The kernel machine and trees of a family, blended and calibrated, as plain arrays."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from models.chemistry import kernel
+from models.chemistry import forest, kernel
 from models.chemistry.features import Floats, Seen
 from models.chemistry.recipe import Recipe, Trees
 from models.estimators import Predictor, pack, unpack
 
 FILE = "model.safetensors"
+FOREST = "forest."  #: what the names of its arrays begin with
 UNMEASURED = np.zeros(3)
-MEMBERS = ("kernel ridge", "support vectors", "gradient boosting")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +50,9 @@ class Machine:
     library: kernel.Library
     coefficients: Floats  #: (2, library) of kernel ridge and of the support vectors
     offsets: Floats  #: (2,)
-    packed: kernel.Arrays  #: the trees, as they are saved
-    trees: tuple[Predictor, ...]
+    packed: kernel.Arrays  #: the trees of both kinds, as they are saved
+    trees: tuple[Predictor, ...]  #: boosted
+    forest: Predictor | None
     blend: Blend
     base: float  #: share of yes, or mean value, of the training set: the answer to what cannot be read
     errors: (
@@ -59,7 +60,7 @@ class Machine:
     )
 
     def scores(self, seen: Seen) -> tuple[Floats, Floats]:
-        """(n, members) scores in the order of MEMBERS, and (n,) likeness."""
+        """(n, members) scores in the order of the recipe's members, and (n,) likeness."""
         columns, likeness = [], []
         for start in range(0, len(seen), kernel.CHUNK):
             part = seen.take(np.arange(start, min(start + kernel.CHUNK, len(seen))))
@@ -67,7 +68,8 @@ class Machine:
             grams = mixtures(alike, self.library.near(part), self.recipe)
             linear = [g @ c + o for g, c, o in zip(grams, self.coefficients, self.offsets, strict=True)]
             boosted = np.mean([tree.predict(tree_table(part, self.library)) for tree in self.trees], axis=0)
-            columns.append(np.stack([*linear, boosted], axis=1))
+            shown = [self.forest.predict(forest.wide(part, self.library.scale))] if self.forest else []
+            columns.append(np.stack([*linear, boosted, *shown], axis=1))
             likeness.append(exact.max(1))
         return np.concatenate(columns), np.concatenate(likeness)
 
@@ -125,6 +127,9 @@ def fit(
     )
     grown = grow(tree_table(seen, library), aims, recipe.trees, seed)
     packed = {n: a for i, tree in enumerate(grown) for n, a in pack(tree, prefix=f"trees{i}.").items()}
+    if recipe.forest:
+        shown = forest.wide(seen, library.scale)
+        packed |= pack(forest.grow(shown, aims, recipe.forest, seed), prefix=FOREST)
     return Machine(
         recipe=recipe,
         names=tuple(names),
@@ -133,6 +138,7 @@ def fit(
         offsets=np.array([offset for _, offset in fitted]),
         packed=packed,
         trees=opened(packed, recipe),
+        forest=unpack(packed, prefix=FOREST) if recipe.forest else None,
         blend=blend,
         base=float(answers.mean()),
         errors=errors,
@@ -172,8 +178,9 @@ def load(folder: Path, recipe: Recipe) -> Machine:
         library=kernel.library(arrays),
         coefficients=arrays["coefficients"],
         offsets=np.array(offsets),
-        packed={name: array for name, array in arrays.items() if name.startswith("trees")},
+        packed={name: array for name, array in arrays.items() if name.startswith(("trees", FOREST))},
         trees=opened(arrays, recipe),
+        forest=unpack(arrays, prefix=FOREST) if recipe.forest else None,
         blend=Blend(weights=arrays["blend"], offset=blended),
         base=base,
         errors=arrays["errors"],

@@ -59,15 +59,15 @@ def out_of_fold(
     data: Set, recipe: Recipe, cuts: Splits, *, seed: int = 0, progress: Progress | None = None
 ) -> tuple[Floats, Floats]:
     """(n, members) scores by machines that saw no molecule of the same group, and (n,) likeness."""
-    scores, likeness = np.zeros((len(data.answers), len(machine.MEMBERS))), np.zeros(len(data.answers))
-    none = Blend(weights=np.ones(len(machine.MEMBERS)), offset=0.0)
+    scores, likeness = np.zeros((len(data.answers), len(recipe.members))), np.zeros(len(data.answers))
+    none = Blend(weights=np.ones(len(recipe.members)), offset=0.0)
     for number, (rows, others) in enumerate(cuts, 1):
         fitted = machine.fit(
             data.seen.take(rows), data.aims[rows], data.answers[rows], recipe, none, data.names, seed
         )
         scores[others], likeness[others] = fitted.scores(data.seen.take(others))
         if progress:
-            progress(f"fold {number}/{len(cuts)} of the three that serve")
+            progress(f"fold {number}/{len(cuts)} of those that serve")
     return scores, likeness
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 FILE = "recipe.toml"
+MEMBERS = ("kernel ridge", "support vectors", "gradient boosting", "extremely randomised trees")
 
 
 class _Part(BaseModel):
@@ -53,6 +54,14 @@ class Trees(_Part):
     penalty: float  #: on the size of leaf values
 
 
+class Forest(_Part):
+    """The extremely randomised trees, where a recipe has them."""
+
+    trees: int
+    leaf: int  #: molecules that a leaf must hold
+    columns: float  #: share of the columns that each node may choose from
+
+
 class Gate(_Part):
     """Outside of what a molecule is not answered about."""
 
@@ -81,6 +90,7 @@ class Recipe(_Part):
     kernel: Kernel
     support: Support
     trees: Trees
+    forest: Forest | None = None
     gate: Gate
     asked: Asked
 
@@ -88,6 +98,11 @@ class Recipe(_Part):
     def classifies(self) -> bool:
         """Whether the answer is a probability rather than a value."""
         return self.answers == "class"
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Those that are blended, in the order of their scores."""
+        return MEMBERS if self.forest else MEMBERS[:3]
 
 
 def read(folder: Path) -> Recipe:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from rdkit import Chem, DataStructs
 from rdkit.Chem import rdFingerprintGenerator
+from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.svm import SVC
 
 from db.records import Diagnosis
@@ -18,6 +19,7 @@ from models.chemistry import (
     family,
     features,
     fitting,
+    forest,
     kernel,
     machine,
     measure,
@@ -170,18 +172,39 @@ def test_rdkit_s_complaints_stay_off_standard_error(capfd: pytest.CaptureFixture
     assert capfd.readouterr().err == ""
 
 
-def test_saved_machines_answer_as_before(tmp_path: Path) -> None:
-    own = recipe.read(HERE)
-    smiles = ["C" * n + end for n in range(1, 9) for end in ("O", "N", "C", "(=O)O", "Cl")]
+CHAINS = ["C" * n + end for n in range(1, 9) for end in ("O", "N", "C", "(=O)O", "Cl")]
+GROWN = recipe.Forest(trees=20, leaf=2, columns=0.3)
+
+
+@pytest.mark.parametrize("grown", [None, GROWN], ids=["three members", "four members"])
+def test_saved_machines_answer_as_before(tmp_path: Path, grown: recipe.Forest | None) -> None:
+    own = recipe.read(HERE).model_copy(update={"forest": grown})
     names = ("MolLogP", "TPSA", "MolWt")
-    known = features.seen([parsed(s).mol for s in smiles], names)
+    known = features.seen([parsed(s).mol for s in CHAINS], names)
     aims = -known.descriptors[:, 0]
-    blend = machine.Blend(weights=np.array([0.5, 0.3, 0.2]), offset=0.1)
+    blend = machine.Blend(weights=np.array([0.4, 0.3, 0.2, 0.1])[: len(own.members)], offset=0.1)
     fitted = machine.fit(known, aims, aims, own, blend, names, 0)
     machine.save(fitted, tmp_path)
     again = machine.load(tmp_path, own).answer(known)
     np.testing.assert_allclose(again.raw, fitted.answer(known).raw, atol=1e-9)
     np.testing.assert_allclose(again.likeness, 1)
+
+
+def test_the_fourth_member_is_scikit_learn_s_forest_on_counts_and_descriptors() -> None:
+    names = ("MolLogP", "TPSA", "MolWt")
+    known = features.seen([parsed(s).mol for s in CHAINS], names)
+    aims = -known.descriptors[:, 0]
+    own = recipe.read(HERE).model_copy(update={"forest": GROWN})
+    fitted = machine.fit(known, aims, aims, own, machine.Blend(weights=np.ones(4), offset=0.0), names, 5)
+    steps = kernel.scale(known.descriptors)(known.descriptors)
+    counts = np.zeros((len(CHAINS), forest.FOLDED))
+    for row, column in zip(*known.exact.nonzero(), strict=True):
+        counts[row, column % forest.FOLDED] += 1
+    reference = ExtraTreesRegressor(20, min_samples_leaf=2, max_features=0.3, random_state=5)
+    table = np.concatenate([counts, steps], axis=1)
+    np.testing.assert_allclose(
+        fitted.scores(known)[0][:, 3], reference.fit(table, aims).predict(table), atol=1e-6
+    )
 
 
 def test_molecules_of_one_scaffold_share_a_group() -> None:
