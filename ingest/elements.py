@@ -135,3 +135,11 @@ def spacing_mm(ds: Dataset) -> tuple[float, float] | None:
         if pair and pair[0] > 0 and pair[1] > 0:
             return pair[0], pair[1]
     return None
+
+
+def functional_group(ds: Dataset, own: Dataset | None, keyword: str) -> Dataset | None:
+    """A functional group of this frame's `own`, else the one shared by all (PS3.3 C.7.6.16)."""
+    for groups in (own, first_item(ds, "SharedFunctionalGroupsSequence")):
+        if groups is not None and (found := first_item(groups, keyword)) is not None:
+            return found
+    return None

@@ -47,11 +47,11 @@ def install() -> None:
 
 def decode_frame(frame: bytes, runner: DecodeRunner) -> bytearray:
     """A grey frame's samples. Raises NotTaken, or what imagecodecs raises."""
-    from imagecodecs import jpeg8_decode
-
     jpeg = whole_jpeg(frame)
     if jpeg is None or not _suits(jpeg, runner):
         raise NotTaken
+    from imagecodecs import jpeg8_decode
+
     values: NDArray[Any] = jpeg8_decode(frame)
     if values.shape != jpeg.shape or values.dtype.itemsize * 8 != runner.bits_allocated:
         raise NotTaken

@@ -13,8 +13,8 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from db.errors import Rejected
-from ingest import frames
-from ingest.elements import code_string, integer, numbers, tags, text, value
+from ingest import display, frames
+from ingest.elements import code_string, functional_group, integer, numbers, tags, text, value
 from ingest.readers import dicom
 from ingest.streams import too_large
 from ingest.structure import PER_FRAME, Structure
@@ -188,15 +188,15 @@ def _slice(ds: Dataset, own: Dataset | None, source: tuple[int, int]) -> Slice:
 def _values(ds: Dataset, own: Dataset | None, frame: int) -> NDArray[np.float32]:
     """A frame's values after the modality LUT alone."""
     stored: NDArray[Any] = frames.decode(ds, frame)
-    if frames.is_colour(ds, stored):
+    if display.is_colour(ds, stored):
         raise Rejected("not-grey", "the slices are in colour; a volume holds one value a voxel", _AGAIN)
-    cleaned, _ = frames.clean(ds, stored)
-    return np.ascontiguousarray(frames.after_modality_lut(ds, cleaned, own), dtype=np.float32)
+    cleaned, _ = display.clean(ds, stored)
+    return np.ascontiguousarray(display.after_modality_lut(ds, cleaned, own), dtype=np.float32)
 
 
 def _numbers(ds: Dataset, own: Dataset | None, group: str, keyword: str, count: int) -> Vector:
     """An element of this frame's or of the shared functional groups, else of the object itself."""
-    within = frames.functional_group(ds, own, group)
+    within = functional_group(ds, own, group)
     found = (within is not None and numbers(within, keyword, count)) or numbers(ds, keyword, count)
     if not found:
         raise _no_geometry(f"no {keyword}")

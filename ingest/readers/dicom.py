@@ -23,7 +23,7 @@ from pydicom.uid import (
 
 from db.errors import Rejected
 from db.records import Evidence, Kind
-from ingest import frames, header, waveform
+from ingest import display, frames, header, waveform
 from ingest.elements import code_string, integer, numbers, tags, value
 from ingest.quiet import quiet
 from ingest.standard import DICOMDIR, plausible
@@ -140,7 +140,7 @@ def payload(data: bytes, kind: Kind = Kind.IMAGE) -> Image | Recording:
         return _recording(data)
     _, ds, own = described(data)
     with guarded("the pixel description could not be understood"):
-        return frames.image(ds, own)
+        return display.image(ds, own)
 
 
 def described(data: bytes, wanted: frozenset[int] = IMAGE_TAGS) -> tuple[Structure, Dataset, Dataset | None]:

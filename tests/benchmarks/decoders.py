@@ -23,7 +23,7 @@ from benchmarks import data
 from benchmarks.figures import OURS, Figure
 from benchmarks.options import Options
 from builders import dicom_bytes
-from ingest import frames, shelter
+from ingest import display, frames, shelter
 from ingest.quiet import quiet
 from ingest.readers import dicom
 
@@ -113,7 +113,7 @@ def _figure(options: Options, syntax: str, stored: NDArray[Any], file: bytes) ->
     frame = get_frame(ds.PixelData, 0, number_of_frames=1)
     ways |= _bare(syntax, stored, frame) | _dicomsdl(file)
     runs = _timed(options, ways)
-    order = frames.order(syntax, ds.SamplesPerPixel)
+    order = frames.order(syntax)
     note = f"asked in turn: {', '.join(order) or 'as pydicom has them'}"
     kind = "12 bits" if stored.itemsize == 2 else "8 bits, in colour" if stored.ndim == 3 else "8 bits"
     name = re.split(r",| \(| Image", UID(syntax).name)[0]
@@ -126,7 +126,7 @@ def _uncompressed(options: Options, stored: NDArray[Any]) -> Figure:
     ds = dicom.described(file)[1]
     decoder = get_decoder(ExplicitVRLittleEndian)
     ways = {
-        OURS: lambda: frames.clean(ds, frames.decode(ds, 0)),
+        OURS: lambda: display.clean(ds, frames.decode(ds, 0)),
         "pydicom": lambda: decoder.as_array(ds, index=0),
         **_dicomsdl(file),
     }

@@ -131,6 +131,15 @@ def test_a_frame_of_12_bits_is_dicomsdl_s_sample_for_sample(
     np.testing.assert_array_equal(values(film), reference)
 
 
+@pytest.mark.parametrize("syntax", [JPEGLossless, JPEGLosslessSV1])
+def test_a_frame_in_colour_is_left_to_the_others(syntax: str) -> None:
+    stored = np.random.default_rng(5).integers(0, 256, (24, 32, 3), np.uint8)
+    ds = pydicom.dcmread(BytesIO(compressed(stored[..., 0], lossless(stored, 8), syntax, bits=8)))
+    ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PlanarConfiguration = 3, "RGB", 0
+    ds.save_as(out := BytesIO())
+    np.testing.assert_array_equal(values(out.getvalue()), stored)
+
+
 def values(film: bytes) -> NDArray[Any]:
     with quiet():
         return frames.decode(dicom.described(film)[1], 0)
