@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from db.errors import Rejected
 from ingest.standard import LONG_VRS, UNDEFINED
-from ingest.structure import DEPTH_LIMIT, ITEM, ITEM_END, SEQUENCE_END
+from ingest.walk import DEPTH_LIMIT, ITEM, ITEM_END, SEQUENCE_END
 
 STEPS = 100_000  #: elements and items gone through in one sequence
 

@@ -17,8 +17,9 @@ from ingest import display, frames
 from ingest.elements import code_string, functional_group, integer, numbers, tags, text, value
 from ingest.readers import dicom
 from ingest.streams import too_large
-from ingest.structure import PER_FRAME, Structure
+from ingest.structure import Structure
 from ingest.terms import known
+from ingest.walk import PER_FRAME
 from models.payloads import Volume
 
 FEWEST = 3  #: slices that make a volume

@@ -28,7 +28,8 @@ from ingest.elements import code_string, integer, numbers, tags, value
 from ingest.quiet import quiet
 from ingest.standard import DICOMDIR, plausible
 from ingest.streams import too_large
-from ingest.structure import PIXELS, Structure, opened, walk
+from ingest.structure import Structure, opened, walk
+from ingest.walk import PIXELS
 from models.payloads import Image, Recording
 
 SUFFIXES = frozenset((".dcm", ".dicom", ".dic", ".ima"))  #: what a file that should be DICOM is named

@@ -20,7 +20,8 @@ from builders import SYNTAXES, dicom_bytes, note_bytes, report_dicom
 from db.errors import Rejected
 from db.records import Evidence
 from ingest.readers import dicom, note
-from ingest.structure import PIXELS, walk
+from ingest.structure import walk
+from ingest.walk import PIXELS
 from models.payloads import Image, Note
 
 NAME, NUMBER, BORN, SENTENCE = "Zyxwvut^Quibble", "MRN-90210-Q", "19171107", "Grumbling knee since Tuesday"

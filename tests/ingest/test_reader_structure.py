@@ -18,7 +18,8 @@ from pydicom.sequence import Sequence
 from builders import DEFLATED, EXPLICIT, IMPLICIT, JPEG, RLE, SYNTAXES, dicom_bytes, report_dicom
 from db.errors import Rejected
 from ingest.readers import dicom
-from ingest.structure import DEPTH_LIMIT, ELEMENT_LIMIT, walk
+from ingest.structure import walk
+from ingest.walk import DEPTH_LIMIT, ELEMENT_LIMIT
 
 ITEM = b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
 SEQUENCE = b"\x40\x00\x30\xa7SQ\x00\x00\xff\xff\xff\xff"  # (0040,A730), undefined length
