@@ -26,11 +26,15 @@ PHARMACOGENES = frozenset(
 )
 _BRACKETED = re.compile(r"(.+?)\s*[\[(]([^\[\]()]*(?:\[[^\[\]]*\][^\[\]]*)*)[\])]\s*")
 _GENOTYPE_WORDS = re.compile(r"[\s_-]*(genotypes?|diplotypes?)$", re.IGNORECASE)
-_ALLELE = (
-    r"(?:\*[0-9][0-9A-Za-z.:]{0,19}(?:\s?[x×]\s?[0-9N≥]{1,3})?|reference|rs[0-9]{1,12}(?:\s?[acgt])?"
-    r"|[cgm]\.[0-9+_>acgtdelinsup*-]{2,40}(?:\s?\(\*[0-9a-z]{1,4}\))?)"
+_STAR = r"\*[0-9][0-9A-Za-z.:]{0,19}(?:\s?[x×]\s?[0-9N≥]{1,3})?"
+_ALLELE = re.compile(
+    rf"{_STAR}(?:\s?\+\s?{_STAR}){{0,3}}|reference|rs[0-9]{{1,12}}(?:\s?[acgt])?"
+    r"|[cgm]\.[0-9+_>acgtdelinsup*-]{2,40}(?:\s?\(\*[0-9a-z]{1,4}\))?",
+    re.IGNORECASE,
 )
-_DIPLOTYPE = re.compile(rf"({_ALLELE})\s?[/|]\s?({_ALLELE})", re.IGNORECASE)
+# of these genes alleles have names, of a place (Mediterranean), a change (F508del) or several (HapB3)
+_NAMED = frozenset(("CFTR", "DPYD", "F5", "G6PD"))
+_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z .,'>()_+*-]{0,79}")
 _BASES = re.compile(r"([ACGT]|del|ins)\s?[/|]?\s?([ACGT]|del|ins)", re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})(?:[eE][+-]?[0-9]{1,3})?")
 _YES, _NO = ("yes", "present", "true", "1", "positive"), ("no", "absent", "false", "0", "negative")
@@ -177,7 +181,16 @@ def genotype(name: str, cell: object, place: str) -> str | None:
     bases = name.startswith("rs") or name == "VKORC1"
     if bases and (match := _BASES.fullmatch(text)):
         return "/".join(allele.lower() if len(allele) > 1 else allele.upper() for allele in match.groups())
-    if not name.startswith("rs") and (match := _DIPLOTYPE.fullmatch(text)):
-        return f"{match[1].replace(' ', '')}/{match[2].replace(' ', '')}"
+    alleles = [_allele(name, part) for part in re.split("[/|]", text[:200])]
+    if not name.startswith("rs") and len(alleles) == 2 and all(alleles):
+        return "/".join(filter(None, alleles))
     form = "A/G" if bases else "*1/*3"
     raise Rejected("bad-value", f"{place}: not a genotype such as {form}", "Write it so, or leave it empty.")
+
+
+def _allele(gene: str, text: str) -> str | None:
+    """One allele of a diplotype, without the gene's name before it (`CYP2C19*2`); None when it is none."""
+    text = text.strip().removeprefix(gene).strip()
+    if _ALLELE.fullmatch(text):
+        return re.sub(r"\s+", "", text).replace("×", "x")
+    return " ".join(text.split()) if gene in _NAMED and _NAME.fullmatch(text) else None

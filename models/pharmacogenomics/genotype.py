@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from itertools import product
 
 from db.errors import Abstained
 from models.payloads import Call, Variants
+from models.pharmacogenomics.alleles import given_alleles, only
 from models.pharmacogenomics.tables import ASSEMBLIES, Allele, Gene, Variant, tables
 
-COMPLEMENT = {"A": "T", "T": "A", "C": "G", "G": "C"}
 MOST_HETEROZYGOUS = 8  #: of one gene; 2**7 ways to share them out are tried
 HEMIZYGOUS = "MALE"  #: how the tables write the second allele of one X chromosome
 
@@ -36,6 +35,12 @@ def speaks_of(variants: Variants) -> list[str]:
     return [g for g, gene in tables().genes.items() if g.upper() in given or _touches(gene, variants)]
 
 
+def unknown_genes(variants: Variants) -> list[str]:
+    """The genes of which a diplotype is given and the tables have nothing."""
+    known = {name.upper() for name in tables().genes}
+    return [g for g in variants.diplotypes if g.upper() not in known and not g.lower().startswith("rs")]
+
+
 def call(name: str, variants: Variants) -> list[str]:
     """Every diplotype of a gene that fits what was found, the alleles of each in the tables' order.
 
@@ -45,7 +50,7 @@ def call(name: str, variants: Variants) -> list[str]:
     gene = tables().genes[name]
     given = {g.upper(): d for g, d in variants.diplotypes.items()}
     if (told := given.get(name.upper()) or _by_rsid(gene, given)) is not None:
-        return [_given(gene, told)]
+        return [_spelled(gene, given_alleles(gene, told))]
     if name in tables().structural:
         raise Abstained("structural-gene", f"{name} is decided by deletions and hybrids, not seen in calls")
     assembly = assembly_of(variants)
@@ -82,50 +87,10 @@ def _touches(gene: Gene, variants: Variants) -> bool:
     return any((_plain(c.chromosome), c.position) in known for c in variants.calls)
 
 
-def _given(gene: Gene, diplotype: str) -> str:
-    """The diplotype in the tables' spelling. Raises Abstained `unknown-allele`."""
-    names = [part.strip().removeprefix(gene.name).strip() for part in diplotype.replace("|", "/").split("/")]
-    names = [_of_base(gene, name) for name in names]
-    if len(names) != 2 or not all(_known(gene, name) for name in names):
-        raise Abstained("unknown-allele", f"{gene.name}: the diplotype is not two alleles of the tables")
-    return _spelled(gene, names)
-
-
 def _by_rsid(gene: Gene, given: Mapping[str, str]) -> str | None:
     """The bases given by the rsID of a gene that one position decides."""
-    one = _only(gene)
+    one = only(gene)
     return given.get(one.rsid.upper()) if one and one.rsid else None
-
-
-def _only(gene: Gene) -> Variant | None:
-    """The one variant that decides a gene, None where there are more."""
-    found = gene.variants["GRCh38"]
-    return found[0] if len(found) == 1 else None
-
-
-def _of_base(gene: Gene, name: str) -> str:
-    """A base at the position that decides a gene, read on either strand, as the allele it stands for.
-
-    VKORC1 is written so: A/G at -1639 on the gene's strand is T/C on the chromosome's. Of a pair of bases
-    that complement each other the strand could not be told: they stay what they are, an unknown allele.
-    """
-    one = _only(gene)
-    if one is None or name not in COMPLEMENT or COMPLEMENT.get(one.reference) == one.alternate:
-        return name
-    named = {one.reference: gene.reference, one.alternate: one.rsid}
-    return named.get(name) or named.get(COMPLEMENT[name], name)
-
-
-def _known(gene: Gene, name: str) -> bool:
-    """An allele of the tables; where copies count, "*1x2" as well."""
-    base, _ = copies(name) if gene.name in tables().structural else (name, 1)
-    return base in gene.alleles or name in gene.further
-
-
-def copies(name: str) -> tuple[str, int]:
-    """("*1", 2) of "*1x2"; one copy of an allele written plainly."""
-    match = re.fullmatch(r"(.+)x([2-9])", name)
-    return (match[1], int(match[2])) if match else (name, 1)
 
 
 def _spelled(gene: Gene, names: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from db.errors import Abstained
 from db.records import WETREAD, Code, Diagnosis, Finding
 from models.card import ModelCard
 from models.payloads import Payload, Variants
-from models.pharmacogenomics.genotype import call, speaks_of
+from models.pharmacogenomics.genotype import call, speaks_of, unknown_genes
 from models.pharmacogenomics.phenotype import abnormal, phenotype, recommendation, score, usual
 from models.pharmacogenomics.tables import Drug, from_folder, tables
 
@@ -42,6 +42,7 @@ class Pharmacogenomics:
                 "no-known-gene", "no position or diplotype of a gene of the tables is given"
             )
         findings = [self._gene(gene, payload) for gene in genes]
+        findings += [_open(g, f"gene-not-in-tables: the tables lack {g}") for g in unknown_genes(payload)]
         told = {
             f.site: str(f.evidence["phenotype"]) for f in findings if f.site and "phenotype" in f.evidence
         }
@@ -56,14 +57,7 @@ class Pharmacogenomics:
         try:
             return self._phenotype(name, call(name, payload))
         except Abstained as error:
-            return Finding(
-                code=Code(value=f"pgx-{name.lower()}", system=WETREAD, meaning=f"{name} phenotype"),
-                positive=False,
-                site=name,
-                abstained=True,
-                reason=str(error),
-                evidence={"kind": "genotype", "gene": name},
-            )
+            return _open(name, str(error))
 
     def _phenotype(self, name: str, pairs: list[str]) -> Finding:
         if not tables().genes[name].method:
@@ -129,6 +123,18 @@ class Pharmacogenomics:
                 "tables": self.card.version,
             },
         )
+
+
+def _open(name: str, reason: str) -> Finding:
+    """A gene that the input speaks of and that cannot be told."""
+    return Finding(
+        code=Code(value=f"pgx-{name.lower()}", system=WETREAD, meaning=f"{name} phenotype"),
+        positive=False,
+        site=name,
+        abstained=True,
+        reason=reason,
+        evidence={"kind": "genotype", "gene": name},
+    )
 
 
 def _genotype(name: str, pairs: list[str]) -> Finding:

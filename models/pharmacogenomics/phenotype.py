@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from db.errors import Abstained
-from models.pharmacogenomics.genotype import copies
+from models.pharmacogenomics.alleles import copies
 from models.pharmacogenomics.tables import Drug, Gene, tables
 
 INDETERMINATE = "Indeterminate"

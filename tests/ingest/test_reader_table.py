@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 
 from db.errors import Rejected
 from db.records import Evidence, Kind
+from ingest import values as values_of
 from ingest.readers import table
 from models.payloads import Expression, Table, Variants
+from models.pharmacogenomics.genotype import call
+from models.pharmacogenomics.tables import tables
 
 SAMPLE = Path(__file__).parents[2] / "console" / "samples" / "labs.csv"
 CSV = (
@@ -82,12 +85,27 @@ def test_genotypes_are_given_as_variants_too() -> None:
         ("VKORC1", "GA", "VKORC1", "G/A"),
         ("RS9923231", "c|t", "rs9923231", "C/T"),
         ("RYR1", "Reference/c.103T>C", "RYR1", "Reference/c.103T>C"),
+        ("CYP2D6", "CYP2D6*36 + *10/CYP2D6*1×2", "CYP2D6", "*36+*10/*1x2"),
+        ("G6PD", "Mira d'Aire / MALE", "G6PD", "Mira d'Aire/MALE"),
     ],
 )
 def test_a_genotype_may_be_written_as_genetics_writes_it(header, cell, name, genotype) -> None:
     found = table.payload(f"{header}\n{cell}\n".encode(), Kind.TABLE)
     assert isinstance(found, Table)
     assert dict(found.genotype) == {name: genotype}
+
+
+@pytest.mark.parametrize("name", sorted(tables().genes))
+def test_every_allele_of_the_cpic_tables_may_be_given(name: str) -> None:
+    gene = tables().genes[name]
+    for allele in (*gene.alleles, *gene.further):
+        found = values_of.genotype(name, f"{gene.reference}/{allele}", "")
+        assert call(name, Variants(diplotypes={name: str(found)})), allele
+
+
+@pytest.mark.parametrize("cell", ["deficient", "F508del", "*1/*2/*3", "a/" + 81 * "b", "<b>/A"])
+def test_what_is_no_pair_of_alleles_is_no_genotype(cell: str) -> None:
+    assert refusal(f"G6PD,age\n{cell},63\n".encode()).code == "bad-value"
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,28 @@ def test_an_unknown_allele_is_not_translated(diplotype: str) -> None:
     assert "unknown-allele" in str(found.reason)
 
 
+# CPIC 2017 (DPYD), 2018 (G6PD); PharmVar: suballeles (*4.013) share the function of their core allele
+@pytest.mark.parametrize(
+    ("name", "written", "in_tables"),
+    [
+        ("DPYD", "c.1905+1G>A/Reference", "Reference/c.1905+1G>A (*2A)"),
+        ("DPYD", "*2A/reference", "Reference/c.1905+1G>A (*2A)"),
+        ("DPYD", "Reference/HapB3", "Reference/c.1129-5923C>G, c.1236G>A (HapB3)"),
+        ("G6PD", "Sassari/MALE", "Mediterranean, Dallas, Panama, Sassari, Cagliari, Birmingham/MALE"),
+        ("CYP2D6", "*4.013/*1x2", "*4/*1x2"),
+        ("CYP2C19", "CYP2C19*2|CYP2C19*1", "*1/*2"),
+    ],
+)
+def test_an_allele_may_be_called_by_any_of_its_names(name: str, written: str, in_tables: str) -> None:
+    assert gene(examine(Variants(diplotypes={name: written})), name).evidence["diplotype"] == in_tables
+
+
+def test_a_gene_that_the_tables_lack_is_not_passed_over_in_silence() -> None:
+    found = gene(examine(Variants(diplotypes={"HLA-B": "*57:01/*08:01", "CYP2C19": "*1/*1"})), "HLA-B")
+    assert found.abstained
+    assert str(found.reason).startswith("gene-not-in-tables")
+
+
 def test_cyp2d6_is_not_read_off_small_variants() -> None:
     assert "structural-gene" in str(examine(panel("CYP2D6", {})).reason)
 
