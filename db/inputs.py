@@ -49,7 +49,7 @@ def accept(
     The same words again under another header are one reading: the new input is linked to the first.
     unread: "code: sentence" why no model reads this input, when `owed` is empty.
     awaits_series: a model reads it with its whole series, once that is decided on; routed: by which rules.
-    look_after: seconds to leave its series alone (db/series.py: arrive).
+    look_after: seconds to leave its series alone (db/arrivals.py: arrive).
     Raises Rejected `conflict` when its UID is already held by other bytes.
     """
     known = None

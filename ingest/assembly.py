@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from db import ledger, series
+from db import ledger, revisions, series
 from db.errors import Rejected
 from db.logs import get
 from db.records import Evidence, Kind, Whole
@@ -76,7 +76,7 @@ class Assembly:
             ordered = [images[n] for n in complete.slice_order(slices)] if images else []
             routed = self._word(writer, item, images)
             owed = routing.owed_by_series([i.facts for i in images], self.cards, routed)
-            back += series.revise(writer, item, ordered, owed)
+            back += revisions.revise(writer, item, ordered, owed)
         series.wake_study(writer, item)
         log.info("series_decided", series=item.id, state=decision.state.value, instances=item.count)
         return True
@@ -96,9 +96,9 @@ class Assembly:
         return routing.word(decision)
 
     def _set_aside(self, writer: Writer, item: Open, decision: Decision) -> None:
-        why = Rejected(series.INCOMPLETE, f"its series is not whole: {decision.reason}", ADVICE)
+        why = Rejected(revisions.INCOMPLETE, f"its series is not whole: {decision.reason}", ADVICE)
         digests = {i.evidence_id: i.digest for i in item.instances}
-        for file_id, evidence_id in series.set_aside(writer, item, why.sentence):
+        for file_id, evidence_id in revisions.set_aside(writer, item, why.sentence):
             quarantine.describe(
                 self.settings.folder("quarantine") / file_id, why, stage="series", now=writer.now,
                 digest=digests.get(evidence_id), size=0,

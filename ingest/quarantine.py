@@ -9,7 +9,7 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
-from db import ledger, series
+from db import ledger, revisions
 from db.archive import seal_file, sha256_of, sync_folder
 from db.errors import Misconfigured, Rejected, Unavailable
 from db.keys import Keys
@@ -107,7 +107,7 @@ def release(store: Store, folder: Path, inbox: Path, file_id: str) -> None:
     A file whose bytes were accepted, and whose series was not whole, takes its series round again.
     Raises Misconfigured when quarantine holds no such file, or holds nothing but its reason.
     """
-    if taken := series.release(store, file_id):
+    if taken := revisions.release(store, file_id):
         for one in taken:
             shutil.rmtree(folder / one, ignore_errors=True)
         return

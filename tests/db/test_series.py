@@ -1,4 +1,4 @@
-"""Series, studies, manifests and links on record, on both databases."""
+"""Series, their revisions, studies, manifests and links on record, on both databases."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 from sqlalchemy import text
 
-from db import claims, conclusions, inputs, jobs, ledger, manifests, series
+from db import claims, conclusions, inputs, jobs, ledger, manifests, revisions, series
 from db.jobs import Conclusion, Owed
 from db.ledger import Sighting
 from db.records import Code, Diagnosis, Evidence, FileState, Finding, Identity, Kind, Whole
-from db.series import INCOMPLETE, Open
+from db.series import Open
 from db.store import Store
 from db.tables import Series, Study
 
@@ -40,7 +40,7 @@ def decide(store: Store, state: Whole = Whole.COMPLETE, reason: str = "quiet: so
     item = waiting(store)
     with store.write() as writer:
         assert series.decide(writer, Series, item, state, reason)
-        series.revise(writer, item, item.instances, [SCAN])
+        revisions.revise(writer, item, item.instances, [SCAN])
     return item
 
 
@@ -118,11 +118,11 @@ def test_a_series_set_aside_comes_back_with_its_files(store: Store) -> None:
     item = waiting(store)
     with store.write() as writer:
         series.decide(writer, Series, item, Whole.QUARANTINED, "gap: one")
-        assert [f for f, _ in series.set_aside(writer, item, "its series is not whole")] == [file_id]
-    assert rows(store, "SELECT state, reason FROM v_files") == [("quarantined", INCOMPLETE)]
-    assert series.release(store, file_id) == [file_id]
+        assert [f for f, _ in revisions.set_aside(writer, item, "its series is not whole")] == [file_id]
+    assert rows(store, "SELECT state, reason FROM v_files") == [("quarantined", revisions.INCOMPLETE)]
+    assert revisions.release(store, file_id) == [file_id]
     assert rows(store, "SELECT state, reason FROM v_files") == [("ready", None)]
-    assert series.release(store, file_id) == []
+    assert revisions.release(store, file_id) == []
 
 
 def test_a_folder_declared_done_wakes_its_series_and_study_alone(store: Store) -> None:
