@@ -1,4 +1,4 @@
-"""What comes of a decided series: its next revision and the readings owed, or its files set aside and back."""
+"""What comes of a decided series: its next revision and the readings owed, or files set aside and back."""
 
 from __future__ import annotations
 
