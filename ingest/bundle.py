@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from db.errors import Rejected
@@ -37,31 +38,33 @@ def is_part(suffix: str) -> bool:
     return ecg.is_signal(suffix) or suffix in ANNOTATIONS
 
 
-def gather(work: Path, folder: Path) -> None:
+def gather(work: Path, header: Path) -> None:
     """Makes a claimed header and its signal files one packed record; may be repeated after any stop.
 
-    Raises Rejected `too-large`.
+    Its annotations are removed. Raises Rejected `too-large`.
 
-    folder: where in the inbox it came from. Nothing happens while a signal file lacks: the reader says so.
+    header: where in the inbox it came from. Nothing happens while a signal file lacks: the reader says so.
     """
     named = signals(work)
     if not named:
         return
     places = {signal: work.with_name(f"{work.name}{SIGNAL}{n}") for n, signal in enumerate(named)}
     for signal, place in places.items():
-        if not place.exists() and (folder / signal).is_file():
-            os.rename(folder / signal, place)
+        if not place.exists() and (header.parent / signal).is_file():
+            os.rename(header.parent / signal, place)
     if not all(place.exists() for place in places.values()):
         return
-    header = work.read_bytes()
     if sum(place.stat().st_size for place in places.values()) > ecg.MAX_BYTES:
         raise Rejected(
             "too-large", f"its signal files have more than {ecg.MAX_BYTES} bytes together",
             "Send a shorter part of the recording.",
         )  # fmt: skip
-    packed = ecg.pack(header, {signal: place.read_bytes() for signal, place in places.items()})
+    packed = ecg.pack(work.read_bytes(), {signal: place.read_bytes() for signal, place in places.items()})
     half = work.with_name(f".pack-{work.name}")
     half.write_bytes(packed)
+    for suffix in ANNOTATIONS:  # left in the inbox, they would be seen again as files of their own
+        with suppress(FileNotFoundError, NotADirectoryError):  # the latter where it came in an archive
+            header.with_suffix(suffix).unlink()
     os.replace(half, work)
     for place in places.values():
         place.unlink()

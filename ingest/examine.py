@@ -134,7 +134,7 @@ class Examiner:
         path = PurePosixPath(file.name)
         suffix = path.suffix.lower()
         if suffix == bundle.HEADER:
-            bundle.gather(file.work, self.inbox / path.parent)
+            bundle.gather(file.work, self.inbox / file.name)
         reader = "dicom" if reading.is_foreseen(file.work) else identify.name_of(file.work, suffix)
         if reader == "table" and (rows := reading.rows(file.work)) is not None:
             return apart.rows(file.id, file.name, self.work, self.store.keys, rows)

@@ -112,6 +112,14 @@ def test_a_header_waits_for_its_signals(all_kinds: Bench) -> None:
     assert all_kinds.files() == {"ignored": 1, "ready": 1}
 
 
+def test_a_record_s_annotations_go_with_it_and_are_not_seen_again(all_kinds: Bench) -> None:
+    files = {name: (SAMPLES / name).read_bytes() for name in ("ecg.hea", "ecg.dat")}
+    write_tree(all_kinds.inbox, {**files, "ecg.atr": b"\x12\x70\x00\x00"})
+    all_kinds.settle()
+    assert all_kinds.left() == []
+    assert all_kinds.files() == {"ignored": 2, "ready": 1}
+
+
 def test_a_header_without_signals_is_quarantined_in_the_end(all_kinds: Bench) -> None:
     write_tree(all_kinds.inbox, {"ecg.hea": (SAMPLES / "ecg.hea").read_bytes()})
     all_kinds.settle()
