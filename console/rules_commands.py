@@ -66,7 +66,7 @@ def _tried(
 ) -> dict[str, Any]:
     from db.errors import Rejected
     from ingest import routing
-    from ingest.rules import subject
+    from ingest.matching import subject
 
     row: dict[str, Any] = {"file": str(file), "error": None}
     name = path or below_inbox(settings, file)

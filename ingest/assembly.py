@@ -18,8 +18,9 @@ from db.store import Store, Writer
 from db.tables import Series, Study
 from ingest import complete, quarantine, routing
 from ingest.complete import Decision, SeriesFacts, Slice, StudyFacts, Waits
+from ingest.matching import subject
 from ingest.rulebook import RuleBook
-from ingest.rules import Rules, subject
+from ingest.rules import Rules
 from models.card import ModelCard
 
 log = get("ingest")

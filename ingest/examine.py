@@ -17,7 +17,7 @@ from db.logs import get, place
 from db.records import Evidence
 from db.settings import Settings
 from db.store import Store
-from ingest import apart, bundle, contents, identify, media, quarantine, reading, routing, rules, unpack
+from ingest import apart, bundle, contents, identify, matching, media, quarantine, reading, routing, unpack
 from ingest.apart import Contents
 from ingest.claimed import Claimed, Read
 from ingest.readers import note
@@ -155,7 +155,7 @@ class Examiner:
         in_force = self.rulebook.current()
         if not in_force.digest:
             return None
-        return in_force.decide(rules.subject(evidence, name, self.settings.site))
+        return in_force.decide(matching.subject(evidence, name, self.settings.site))
 
     def _index(self, file: Claimed) -> str | None:
         """What a DICOMDIR says and how much of it is here; None when it cannot be read."""

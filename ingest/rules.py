@@ -7,23 +7,21 @@ called it. Without a rule that matches, every model whose card asks for the inpu
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import re
 import tomllib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from db.errors import Misconfigured
-from db.records import Evidence
+from ingest.matching import Match, Strict, Subject, is_one_of, kinds_of, listed, mismatch, shown
 from models.card import ModelCard
 
 DEFAULT = "default"  #: the decision's rule when none matched
-Facts = Mapping[str, str | int | float | bool | None]
 
 
 class BadRules(Misconfigured):
@@ -35,67 +33,7 @@ class BadRules(Misconfigured):
         self.reason = reason
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Range(_Strict):
-    """Numbers from `min` to `max`, both included; one of them may be open."""
-
-    min: float | None = Field(None, allow_inf_nan=False)
-    max: float | None = Field(None, allow_inf_nan=False)
-
-    @model_validator(mode="after")
-    def _holds_a_number(self) -> Range:
-        if self.min is None and self.max is None:
-            raise ValueError("a range needs min, max or both")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError("a range's min is above its max: it holds no number")
-        return self
-
-
-Word = Annotated[str, Field(min_length=1, max_length=128)]
-Words = Word | Annotated[list[Word], Field(min_length=1)]
-Numbers = int | Range | Annotated[list[int], Field(min_length=1)]
-KindName = Literal[
-    "image", "note", "document", "table", "variants", "expression", "sequence", "recording", "molecule"
-]
-Kinds = KindName | Annotated[list[KindName], Field(min_length=1)]
-
-
-class Match(_Strict):
-    """What must hold of an input, all of it. Words may be globs; a list means any of these."""
-
-    kind: Kinds | None = None
-    modality: Words | None = None
-    orientation: Words | None = None  #: transverse, coronal, sagittal
-    slices: Numbers | None = None  #: of the series where that is known, else frames of a multi-frame image
-    image_type: Words | None = None  #: any one value of ImageType, or all joined by backslashes
-    sop_class_uid: Words | None = None
-    body_part: Words | None = None
-    view_position: Words | None = None
-    laterality: Words | None = None
-    photometric: Words | None = None
-    transfer_syntax_uid: Words | None = None
-    rows: Numbers | None = None
-    columns: Numbers | None = None
-    frames: Numbers | None = None
-    bits_stored: Numbers | None = None
-    series_number: Numbers | None = None
-    instance_number: Numbers | None = None
-    burned_in: bool | None = None
-    note_type: Words | None = None
-    characters: Numbers | None = None  #: length of a note
-    site: Words | None = None
-    path: Words | None = None  #: below the inbox; * within a folder's name, ** across folders
-
-
-PLACE = frozenset(("kind", "path", "site"))  #: known of every input
-OF_NOTES = frozenset(("note_type", "characters"))
-OF_DICOM = frozenset(Match.model_fields) - PLACE - OF_NOTES
-
-
-class Rule(_Strict):
+class Rule(Strict):
     """One rule: what it matches, and what then happens."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")
@@ -105,18 +43,8 @@ class Rule(_Strict):
     policy: Literal["wait", "partial", "quarantine"] = "wait"  #: for what is incomplete
 
 
-class _File(_Strict):
-    rule: list[Rule] = []
-
-
-@dataclass(frozen=True, kw_only=True)
-class Subject:
-    """An input as rules see it."""
-
-    kind: str
-    facts: Facts
-    path: str = ""  #: below the inbox, POSIX form; never shown: it may name a patient
-    site: str = ""
+class _File(Strict):
+    rule: list[Rule] = Field([])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,94 +98,6 @@ class Rules:
         return Decision(rule=DEFAULT, earlier=tuple(earlier))
 
 
-def subject(evidence: Evidence, path: str = "", site: str = "") -> Subject:
-    """An accepted input as rules see it. A folder `site=NAME` on its path goes before the `site` given."""
-    named = [part[5:] for part in path.split("/")[:-1] if part.startswith("site=")]
-    return Subject(
-        kind=str(evidence.kind), facts=evidence.facts, path=path, site=named[-1] if named else site
-    )
-
-
-def mismatch(match: Match, seen: Subject) -> str | None:
-    """The first thing asked for that does not hold, in words that name no patient; None when all does."""
-    for name in Match.model_fields:
-        wanted = getattr(match, name)
-        if wanted is None:
-            continue
-        if name == "path":
-            if not any(re.fullmatch(_path_pattern(p), seen.path) for p in _listed(wanted)):
-                return f"path is not {_shown(wanted)}"
-        elif name == "site":
-            if not _is_one_of(seen.site, wanted):
-                return f"site is not {_shown(wanted)}"
-        else:
-            why = _differs(name, wanted, _value(seen, name))
-            if why:
-                return why
-    return None
-
-
-def _value(seen: Subject, name: str) -> str | int | float | bool | None:
-    if name == "kind":
-        return seen.kind
-    value = seen.facts.get(name)
-    if name == "slices" and value is None:
-        frames = seen.facts.get("frames")
-        return frames if isinstance(frames, int) and frames > 1 else None
-    return value
-
-
-def _differs(name: str, wanted: Any, value: str | int | float | bool | None) -> str | None:
-    if value is None or value == "":
-        return f"{name} is not known"
-    if isinstance(wanted, bool):
-        holds = value is wanted
-    elif isinstance(value, str):
-        holds = _is_one_of(value, wanted) or (
-            name == "image_type" and any(_is_one_of(part, wanted) for part in value.split("\\"))
-        )
-    else:
-        holds = any(_holds(number, value) for number in _listed(wanted))
-    return None if holds else f"{name} is {value}, not {_shown(wanted)}"
-
-
-def _holds(wanted: int | Range, value: float) -> bool:
-    if isinstance(wanted, Range):
-        return (wanted.min is None or value >= wanted.min) and (wanted.max is None or value <= wanted.max)
-    return value == wanted
-
-
-def _is_one_of(value: str, wanted: Any) -> bool:
-    # DICOM's code strings are upper case; a rule in lower case means the same
-    return any(fnmatch.fnmatchcase(value.lower(), _literal(word).lower()) for word in _listed(wanted))
-
-
-def _literal(word: str) -> str:
-    """`[` has no meaning of its own in a rule."""
-    return word.replace("[", "[[]")
-
-
-def _path_pattern(glob: str) -> str:
-    parts = re.split(r"(\*\*/|\*\*|\*|\?)", glob)
-    meaning = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return "".join(meaning.get(part, re.escape(part)) for part in parts)
-
-
-def _listed(wanted: Any) -> Sequence[Any]:
-    return wanted if isinstance(wanted, list) else [wanted]
-
-
-def _shown(wanted: Any) -> str:
-    def one(value: Any) -> str:
-        if not isinstance(value, Range):
-            return str(value)
-        low = "" if value.min is None else f"at least {value.min:g}"
-        high = "" if value.max is None else f"at most {value.max:g}"
-        return " and ".join(part for part in (low, high) if part)
-
-    return " or ".join(one(value) for value in _listed(wanted))
-
-
 def parse(data: bytes, cards: Sequence[ModelCard]) -> Rules:
     """The rules of a file's bytes, checked against the models that are served.
 
@@ -293,7 +133,7 @@ def _problem(rule: Rule, before: Sequence[Rule], cards: Sequence[ModelCard]) -> 
     """What is wrong with a rule, as (key, reason)."""
     if rule.name in {other.name for other in before}:
         return "name", "a rule before it has this name"
-    kinds = _kinds(rule.match)
+    kinds = kinds_of(rule.match)
     if not kinds:
         return "match", "nothing can match: it asks for what notes have and for what images have"
     known = {card.name: card for card in cards}
@@ -306,24 +146,13 @@ def _problem(rule: Rule, before: Sequence[Rule], cards: Sequence[ModelCard]) -> 
                 "models",
                 f"{name} reads {needs.kind}s, and this rule matches {' and '.join(sorted(kinds))}s",
             )
-        asked = _listed(rule.match.modality) if rule.match.modality else []
-        if needs.modalities and asked and not any(_is_one_of(m, asked) for m in needs.modalities):
+        asked = listed(rule.match.modality) if rule.match.modality else []
+        if needs.modalities and asked and not any(is_one_of(m, asked) for m in needs.modalities):
             return (
                 "models",
-                f"{name} reads {', '.join(needs.modalities)}, and this rule matches {_shown(asked)}",
+                f"{name} reads {', '.join(needs.modalities)}, and this rule matches {shown(asked)}",
             )
     return None
-
-
-def _kinds(match: Match) -> set[str]:
-    """The kinds of input that a rule can match."""
-    kinds = set(_listed(match.kind)) if match.kind is not None else {"image", "note", "document"}
-    given = {name for name in Match.model_fields if getattr(match, name) is not None}
-    if given & OF_DICOM:
-        kinds -= {"note"}
-    if given & OF_NOTES:
-        kinds &= {"note"}
-    return kinds
 
 
 def _line(text: str, where: Sequence[str | int]) -> int:

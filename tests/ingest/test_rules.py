@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from db.records import Evidence, Kind
 from ingest import routing
-from ingest.rules import BadRules, Rules, Subject, parse, subject
+from ingest.matching import Subject, subject
+from ingest.rules import BadRules, Rules, parse
 from models.registry import cards
 from tests.bench import CARDS, card
 
