@@ -56,10 +56,9 @@ def test_its_files_are_the_owner_s_alone(server: Server) -> None:
 @pytest.mark.acceptance
 def test_a_hint_outlives_a_killed_server_at_the_same_endpoint(server: Server) -> None:
     before = server.settings.redis
-    client = queue.connect(before)
-    client.lpush("wetread.routine", "x")
-    client.execute_command("WAITAOF", 1, 0, 5000)  # the sync of every second has been
-    client.close()
+    with Redis.from_url(before) as client:  # one that waits for as long as the disk takes
+        client.lpush("wetread.routine", "x")
+        assert client.execute_command("WAITAOF", 1, 0, 0)[0] == 1  # the sync of every second has been
     server.kill()
     server.start()
     again = queue.connect(server.settings.redis)
@@ -91,8 +90,8 @@ def test_a_taken_port_is_replaced_by_a_free_one() -> None:
 
 
 def test_a_free_port_is_kept() -> None:
-    port = valkey.free_port()
-    assert valkey.free_port(port) == port
+    ports = [valkey.free_port() for _ in range(5)]  # another program may take one meanwhile, not all
+    assert any(valkey.free_port(port) == port for port in ports)
 
 
 def test_the_password_is_on_no_command_line(settings: Settings) -> None:

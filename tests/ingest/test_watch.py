@@ -191,9 +191,7 @@ def test_whoever_waits_for_events_is_woken_by_one(tmp_path: Path) -> None:
         assert found == {tmp_path / "first.dcm"}
         start = time.monotonic()
         (tmp_path / "a.dcm").write_bytes(b"x")
-        while (
-            tmp_path / "a.dcm" not in found and time.monotonic() < start + LONG
-        ):  # the first's may come late
+        while tmp_path / "a.dcm" not in found and time.monotonic() < start + LONG:  # or another's, late
             events.wait(LONG)
             found = events.drain()
         assert time.monotonic() - start < LONG
