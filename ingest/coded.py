@@ -111,19 +111,24 @@ class Record:
     left_out: int = 0  #: values of known features that could not be understood
     unread: int = 0  #: embedded files that are not text
     _when: dict[str, str] = field(default_factory=dict)
+    _odd: dict[str, str] = field(default_factory=dict)  # when the latest of a feature's left out was measured
     _characters: int = 0
 
     def observe(self, codes: Iterable[str], cells: Sequence[object], unit: str, when: str) -> bool:
         """Keeps what an observation says of the features that its codes stand for, unless later is known.
 
         cells: the value, or several spellings of one category. Returns whether the codes mean a feature.
-        What cannot be understood, or lies outside the feature's limits, is left out and counted.
+        What cannot be understood, or lies outside the feature's limits, is left out and counted; what was
+        measured before it does not stand in for it.
         """
         names = meant(codes)
         for name in names:
+            before = self.left_out
             found = self._understood(name, cells, unit)
             if found is not None:
                 self._keep(name, found, when)
+            elif self.left_out > before:
+                self._odd[name] = max(when, self._odd.get(name, ""))
         return bool(names)
 
     def present(self, codes: Iterable[str], when: str) -> None:
@@ -196,7 +201,12 @@ class Record:
             self.values[name], self._when[name] = found, when
 
     def close(self) -> None:
-        """Adds sex, and the age at the latest observation or else at the record's own date."""
+        """Leaves out what is older than an odd value; adds sex, and the age at the latest observation or else
+        at the record's own date.
+        """
+        for name, when in self._odd.items():
+            if self._when.get(name, when) < when:
+                del self.values[name], self._when[name]
         dated = max((w for n, w in self._when.items() if n not in DEMOGRAPHIC), default="") or self.date
         if self.sex and "sex" not in self.values:
             self.observe_demographic("sex", self.sex)

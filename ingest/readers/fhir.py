@@ -109,11 +109,9 @@ def _observation(record: Record, found: Resource, named: Mapping[str, Resource])
     _genotype(record, found)
     for part in (found, *children(found, "component")):
         quantity = child(part, "valueQuantity")
-        if quantity.get("comparator"):
-            record.left_out += bool(coded.meant(codes_of(part, "code")))
-            continue
         unit = string(quantity.get("code")) or string(quantity.get("unit"))
-        record.observe(codes_of(part, "code"), _cells(part, quantity), unit, when)
+        cells = ["a limit"] if quantity.get("comparator") else _cells(part, quantity)
+        record.observe(codes_of(part, "code"), cells, unit, when)
 
 
 def _cells(part: Resource, quantity: Resource) -> list[object]:

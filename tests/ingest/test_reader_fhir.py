@@ -132,6 +132,20 @@ def test_what_cannot_be_understood_is_left_out_and_counted(read, one: dict[str, 
     assert read(data).facts["left_out"] == left_out
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"valueQuantity": {"value": 170, "comparator": ">"}},
+        {"valueQuantity": {"value": 170, "code": "kg"}},
+        {"valueQuantity": {"value": 1700, "code": "cm"}},
+    ],
+)
+def test_an_older_value_does_not_stand_in_for_one_left_out(odd: dict[str, Any]) -> None:
+    weight, older = observation("29463-7", 80, "kg"), observation("8302-2", 169, "cm", when="2020-01-01")
+    assert "height" not in values(bundle(weight, observation("8302-2", 0, when="2026-01-01", **odd), older))
+    assert values(bundle(weight, observation("8302-2", 0, when="2019-01-01", **odd), older))["height"] == 169
+
+
 def test_a_condition_that_is_over_or_refuted_says_nothing() -> None:
     weight = observation("29463-7", 80, "kg")
     code = {"coding": [{"system": "http://snomed.info/sct", "code": "73211009"}]}
