@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 from sqlalchemy import text
 
-from db import ledger
+from db import inputs, ledger
 from db.errors import Unavailable
 from ingest import service
 from ingest.intake import Intake
@@ -267,7 +267,7 @@ POINTS: list[tuple[object, str]] = [
     (Intake, "_read"),
     (Intake, "_record"),
     (Intake, "_tidy"),
-    (ledger, "accept"),
+    (inputs, "accept"),
     (service.Dispatch, "relay"),
 ]
 
