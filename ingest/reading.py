@@ -5,45 +5,60 @@ What the readers refuse they refuse by their own rules; the limits here are for 
 
 from __future__ import annotations
 
-import importlib
-import resource
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from db.errors import Rejected, Unavailable
-from db.jobs import Input
-from db.logs import get, place
+from db.logs import get
 from db.records import Evidence, Identity, Kind
-from ingest import carriage, frames, identify, unpack
+from ingest import carriage, identify
+from ingest.answers import COSTLY, SECONDS, cut
 from ingest.readers import note
-from ingest.shelter import Answer, Died, Shelters, serve
+from ingest.shelter import Answer, Died, Shelters
 from models.card import Needs
 from models.payloads import Payload, Table, Variants
 
-log = get("reading")
-SECONDS = 10.0  #: for one input; the largest films take one
-SERIES_SECONDS = 60.0  #: for a series; a thousand slices take some ten
-MEMORY = 512 * 2**20  #: bytes beyond the child's own, for what a file says of itself
-PIXEL_MEMORY = 4 * frames.DECODED_LIMIT  #: the same for its pixels: a frame and the copies it is worked on in
+if TYPE_CHECKING:
+    from db.jobs import Input
 
+log = get("reading")
+SERIES_SECONDS = 60.0  #: of processor time for a series; a thousand slices take some ten
 TOGETHER = 16  #: files that are asked about at once
+TOGETHER_SECONDS = 3.0  #: of processor time for all of them
+TOGETHER_BYTES = 64 << 20  #: larger ones are asked about alone
 KEPT = 4096  #: answers to questions that will be asked
 
-_children = Shelters("ingest.reading", SECONDS)
+_children = Shelters("ingest.answers", SECONDS)
 State = tuple[int, int, int, int]
+T = TypeVar("T")
 _foreseen: dict[State, dict[str, Any]] = {}  #: by the state of the file that it was read from
+_refused: dict[State, Rejected] = {}  #: what was too costly to look at, which `read` need not try again
 _looking = threading.Lock()
 _ahead: threading.Thread | None = None
-_COSTLY = "Check how the file was made; export it again if it is genuine."
 
 
 def allow(most: int) -> None:
     """So many inputs may be read at once, each in a child of its own."""
     _children.allow(most)
+
+
+def warm() -> threading.Thread:
+    """Starts the first child while its asker is busy, so that the first input need not wait for it."""
+    thread = threading.Thread(target=_warm, name="warm", daemon=True)
+    thread.start()
+    return thread
+
+
+def _warm() -> None:
+    with suppress(OSError):  # whoever needs it will hear of it
+        _children.children[0].warm()
+
+
+class NoAnswer(Unavailable):
+    """None came, or the child was ended from outside, with processor time left: the input may be well."""
 
 
 class Broken(Exception):  # noqa: N818
@@ -57,18 +72,28 @@ def missing(path: Path, suffix: str) -> str | None:
     """
     try:
         state = _state(path)
-        if state in _foreseen:  # asked before waiting for whoever looks ahead, who is at others by now
+        if _is_answered(state):  # asked before waiting for whoever looks ahead, who is at others by now
             return None
         with _looking:
             state = _state(path)
-            if state in _foreseen:
+            if _is_answered(state):
                 return None
-            answer = _ask({"do": "missing", "path": str(path), "suffix": suffix})[0]
+            try:
+                answer = _ask({"do": "missing", "path": str(path), "suffix": suffix})[0]
+            except Rejected as why:
+                _put(_refused, state, why.with_traceback(None))
+                return None
             _keep(state, answer)
-    except (Rejected, Broken, OSError):
+    except NoAnswer as why:  # it is asked about again, before it is judged
+        return str(why)
+    except (Broken, OSError):
         return None
     found: str | None = answer["gap"]
     return found
+
+
+def _is_answered(state: State) -> bool:
+    return state in _foreseen or state in _refused
 
 
 def foresee(paths: Iterable[Path]) -> threading.Thread | None:
@@ -100,10 +125,12 @@ def _look_at(paths: Sequence[Path]) -> None:
     """Asks about several files at once, so that the child need not wait for us between them."""
     with _looking:
         states = {path: _state(path) for path in paths if path.exists()}
-        wanted = [path for path, state in states.items() if state not in _foreseen]
+        wanted = [path for path, state in states.items()
+                  if not _is_answered(state) and state[2] <= TOGETHER_BYTES]  # fmt: skip
         if not wanted:
             return
-        question = {"do": "several", "files": [[str(path), path.suffix.lower()] for path in wanted]}
+        files = [[str(path), path.suffix.lower()] for path in wanted]
+        question = {"do": "several", "files": files, "seconds": TOGETHER_SECONDS}
         for path, answer in zip(wanted, _ask(question)[0]["answers"], strict=True):
             _keep(states[path], answer)
 
@@ -111,9 +138,13 @@ def _look_at(paths: Sequence[Path]) -> None:
 def _keep(state: State, answer: dict[str, Any]) -> None:
     """Keeps the evidence that came with an answer."""
     if "evidence" in answer:
-        while len(_foreseen) >= KEPT:
-            del _foreseen[next(iter(_foreseen))]
-        _foreseen[state] = answer["evidence"]
+        _put(_foreseen, state, answer["evidence"])
+
+
+def _put(kept: dict[State, T], state: State, value: T) -> None:
+    while len(kept) >= KEPT:
+        del kept[next(iter(kept))]
+    kept[state] = value
 
 
 def _state(path: Path) -> State:
@@ -134,11 +165,14 @@ def read(
 
     Raises Rejected (`too-costly` beyond the limits), Broken, Unavailable, OSError.
     """
-    found = _foreseen.pop(_state(path), None) if reader == "dicom" else None
+    state = _state(path)
+    if (why := _refused.pop(state, None)) is not None:
+        raise why
+    found = _foreseen.pop(state, None) if reader == "dicom" else None
     if found is None:
         question = {"do": "read", "path": str(path), "reader": reader, "parts": list(parts),
                     "sidecar": sidecar is not None}  # fmt: skip
-        found = _ask(question, sidecar or b"")[0]["evidence"]
+        found = _ask_of_file(question, sidecar or b"")[0]["evidence"]
     identity = found.pop("identity")
     kinds = {"kind": Kind(found["kind"]), "also": tuple(map(Kind, found["also"]))}
     return Evidence(**{**found, **kinds}, identity=identity and Identity(**identity))
@@ -146,9 +180,9 @@ def read(
 
 def rows(path: Path) -> list[bytes] | None:
     """A table of several people as one document each, None when it is one's. Raises as `read` does."""
-    header, data = _ask({"do": "rows", "path": str(path)})
+    header, data = _ask_of_file({"do": "rows", "path": str(path)})
     sizes = header["sizes"]
-    return None if sizes is None else _cut(data, sizes)
+    return None if sizes is None else cut(data, sizes)
 
 
 def payload(inputs: Sequence[tuple[Input, bytes]], needs: Needs) -> Payload:
@@ -193,11 +227,14 @@ def _letters(alleles: Sequence[int], letters: Sequence[str]) -> list[str]:
     return [letters[a] for a in alleles]
 
 
-def _cut(data: bytes, sizes: Sequence[int]) -> list[bytes]:
-    ends = [0]
-    for size in sizes:
-        ends.append(ends[-1] + size)
-    return [data[a:b] for a, b in pairwise(ends)]
+def _ask_of_file(question: dict[str, Any], data: bytes = b"") -> Answer:
+    """Asks once more where there was no answer; after that the file may not hold up the others."""
+    with suppress(NoAnswer):
+        return _ask(question, data)
+    try:
+        return _ask(question, data)
+    except NoAnswer as why:
+        raise Rejected("too-costly", f"{why}, twice", COSTLY) from None
 
 
 def _ask(question: dict[str, Any], data: bytes = b"") -> Answer:
@@ -205,9 +242,12 @@ def _ask(question: dict[str, Any], data: bytes = b"") -> Answer:
     try:
         header, answer = _children.ask(question, data, seconds)
     except Died as death:
-        limit = f"more than {seconds:.0f} seconds" if death.late else "the process that read it"
-        raise Rejected("too-costly", f"reading it took {limit}", _COSTLY) from None
-    except (OSError, EOFError) as error:
+        log.warning("reader_ended", asked=question["do"], spent=death.spent, excused=death.excused)
+        if death.excused:
+            raise NoAnswer("the process that reads gave no answer") from None
+        took = f"over {seconds:.0f} seconds of processor time" if death.spent else "the process that read it"
+        raise Rejected("too-costly", f"reading it took {took}", COSTLY) from None
+    except OSError as error:
         raise Unavailable(f"no process to read it in: {type(error).__name__}") from None
     if "rejected" in header:
         raise Rejected(*header["rejected"])
@@ -217,98 +257,3 @@ def _ask(question: dict[str, Any], data: bytes = b"") -> Answer:
         log.error("reader_failed", error=header["broken"])
         raise Broken(header["broken"])
     return header, answer
-
-
-# ── the child's side ──────────────────────────────────────────────────────────────────────────────
-
-
-def _answer(question: dict[str, Any], data: bytes) -> Answer:
-    """Whatever befalls, an answer without a word of the patient's."""
-    try:
-        _limit(PIXEL_MEMORY if question["do"] in ("payload", "volume") else MEMORY)
-        return _DO[question["do"]](question, data)
-    except Rejected as why:
-        return {"rejected": [why.code, why.sentence, why.advice]}, b""
-    except (MemoryError, RecursionError):
-        return {"rejected": ["too-costly", "reading it took more memory than is allowed", _COSTLY]}, b""
-    except OSError as error:
-        return {"os_error": error.errno or 5}, b""
-    except Exception as error:  # noqa: BLE001
-        return {"broken": place(error)}, b""
-
-
-def _limit(memory: int) -> None:
-    """Lowers the soft limit below the hard one that the process serves under."""
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (hard - PIXEL_MEMORY + memory, hard))
-
-
-def _missing(question: dict[str, Any], _: bytes) -> Answer:
-    """What a file lacks; of a DICOM object that lacks nothing its evidence: it says itself whose it is."""
-    path = Path(question["path"])
-    with suppress(Rejected):  # it may lack something, which is told below, or be refused when its turn comes
-        if question["suffix"] != unpack.SUFFIX and identify.name_of(path, question["suffix"]) == "dicom":
-            return {"gap": None, "evidence": _plain(identify.by_name("dicom").read(path))}, b""
-    return {"gap": identify.missing(path, question["suffix"])}, b""
-
-
-def _several(question: dict[str, Any], _: bytes) -> Answer:
-    """The same of several files; nothing of one that cannot be looked at."""
-    answers = []
-    for path, suffix in question["files"]:
-        try:
-            answers.append(_missing({"path": path, "suffix": suffix}, b"")[0])
-        except Exception:  # noqa: BLE001 - it is asked about alone when its turn comes
-            answers.append({})
-    return {"answers": answers}, b""
-
-
-def _read(question: dict[str, Any], data: bytes) -> Answer:
-    """The file's facts; where it is both incomplete and wrong, the more telling reason."""
-    path, reader = Path(question["path"]), identify.by_name(question["reader"])
-    lacking = reader.whole(path)
-    try:
-        evidence = reader.read(path, sidecar=data if question["sidecar"] else None, parts=question["parts"])
-    except Rejected as why:
-        if lacking is None or why.code == "no-pixels":
-            raise
-        evidence = None
-    if lacking is not None or evidence is None:
-        raise Rejected("truncated", lacking or "", "Send the whole file again.")
-    return {"evidence": _plain(evidence)}, b""
-
-
-def _plain(evidence: Evidence) -> dict[str, Any]:
-    return {**vars(evidence), "identity": evidence.identity and vars(evidence.identity)}
-
-
-def _rows(question: dict[str, Any], _: bytes) -> Answer:
-    found = importlib.import_module("ingest.readers.table").split(Path(question["path"]))
-    return {"sizes": found and [len(row) for row in found]}, b"".join(found or ())
-
-
-def _payload(question: dict[str, Any], data: bytes) -> Answer:
-    return carriage.packed(identify.by_name(question["reader"]).payload(data, Kind(question["kind"])))
-
-
-def _volume(question: dict[str, Any], data: bytes) -> Answer:
-    from ingest.volume import assemble
-
-    return carriage.packed(assemble(_cut(data, question["sizes"])))
-
-
-_DO = {
-    "missing": _missing,
-    "several": _several,
-    "read": _read,
-    "rows": _rows,
-    "payload": _payload,
-    "volume": _volume,
-}
-
-if __name__ == "__main__":
-    import pydicom.pixels  # noqa: F401 - what comes late would count against the first input
-
-    for name in identify.ORDER:
-        identify.by_name(name)
-    serve(_answer, memory=PIXEL_MEMORY, seconds=SECONDS)

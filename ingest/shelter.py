@@ -12,7 +12,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -22,12 +21,19 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-SECONDS = 30.0  #: time for one frame; the slowest of 100 megapixels takes a third of it
+SECONDS = 30.0  #: of processor time for one frame; the slowest of 100 megapixels takes a third of it
+#: times its processor time that an answer may take on the clock: a busy machine gives a process little, and a
+#: busy disk makes it wait; neither says anything of the input
+PATIENCE = 6
+START_SECONDS = 60.0  #: on the clock, for a child's imports; they take it less than one of processor time
+END_SECONDS = 5.0  #: for a child that was killed to be gone; one that the disk holds is not waited for longer
 #: glibc's: a freed picture's memory serves the next one. Given back to the system each time, every page of
 #: it would fault again, which took as long as decoding a film
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
 PIPE = 1 << 20  #: bytes that a pipe holds, where the system allows it
 MEMORY = 4 * 2**30  #: address space that the decoder may add to its own
+#: what ends a child and no input does: a system out of memory, a terminal that goes; our own alarm
+OUTSIDE = frozenset((-signal.SIGKILL, -signal.SIGHUP, -signal.SIGALRM))
 
 Answer = tuple[dict[str, Any], bytes]  #: JSON-able header, bytes
 _SIZES = struct.Struct("<QQ")
@@ -38,11 +44,15 @@ class Undecodable(Exception):  # noqa: N818 - caught by the one caller
 
 
 class Died(Exception):  # noqa: N818
-    """The child ended, or was ended for want of an answer in time."""
+    """The child ended, or was ended, before it answered.
 
-    def __init__(self, *, late: bool) -> None:
+    spent: it had used up its processor time. excused: it had not, and did not fall over the input either: it
+        was ended from outside, or had no answer within `PATIENCE`.
+    """
+
+    def __init__(self, *, spent: bool, excused: bool) -> None:
         super().__init__()
-        self.late = late
+        self.spent, self.excused = spent, excused
 
 
 class Shelter:
@@ -59,19 +69,34 @@ class Shelter:
     def ask(self, header: Mapping[str, Any], data: bytes = b"", seconds: float | None = None) -> Answer:
         """The child's answer. Raises Died when it gave none, OSError when none could be started.
 
-        seconds: to wait for it, where that is not the usual time.
+        seconds: of processor time for it, where that is not the usual.
         """
-        limit = seconds or self._seconds
+        seconds = seconds or self._seconds
+        clock = PATIENCE * max(seconds, self._seconds)
         with self._lock:
             process = self._running()
-            start = time.monotonic()
             try:
-                _send(process.stdin, {**header, "seconds": limit}, data)
-                return _receive(process.stdout, limit)
-            except (OSError, EOFError, ValueError):
-                late = time.monotonic() - start >= limit
+                _send(process.stdin, {**header, "seconds": seconds, "clock": clock}, data)
+                return _receive(process.stdout, clock)
+            except (OSError, EOFError, ValueError) as error:
+                raise self._death(process, late=isinstance(error, TimeoutError)) from None
+            except BaseException:  # what it still answers would be taken for the answer to the next question
                 self.stop()
-                raise Died(late=late) from None
+                raise
+
+    def warm(self) -> None:
+        """Has the child started before it is asked. Raises OSError."""
+        with self._lock:
+            self._running()
+
+    def _death(self, process: subprocess.Popen[bytes], *, late: bool) -> Died:
+        """Ends the child, and says what it died of."""
+        code = None
+        if not late:  # it is all but gone
+            with suppress(subprocess.TimeoutExpired):
+                code = process.wait(END_SECONDS)
+        self.stop()
+        return Died(spent=code == -signal.SIGPROF, excused=late or code in OUTSIDE)
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self.process is None or self._owner != os.getpid() or self.process.poll() is not None:
@@ -89,8 +114,18 @@ class Shelter:
             )
             for pipe in (self.process.stdin, self.process.stdout):
                 _widen(pipe)
-            _receive(self.process.stdout, 60)  # its imports are done: they count against no input
+            self._await_greeting(self.process)
         return self.process
+
+    def _await_greeting(self, process: subprocess.Popen[bytes]) -> None:
+        """Returns once its imports are done: they count against no input."""
+        try:
+            _receive(process.stdout, START_SECONDS)
+        except BaseException as error:  # a greeting still to come would be taken for an answer
+            self.stop()
+            if isinstance(error, EOFError):
+                raise ChildProcessError("it ended before it began") from None
+            raise
 
     def stop(self) -> None:
         """Ends the child; the next question starts another."""
@@ -100,7 +135,8 @@ class Shelter:
                 if pipe is not None:
                     with suppress(OSError):  # it died while it was being written to
                         pipe.close()
-            self.process.wait()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(END_SECONDS)
         self.process = None
 
 
@@ -132,14 +168,15 @@ def serve(answer: Callable[[dict[str, Any], bytes], Answer], *, memory: int, sec
     """The child's side: answers what comes on standard input until it ends, within limits.
 
     memory: bytes of address space beyond what the process has when it begins to serve.
-    seconds: for one answer; a child whose parent was killed ends itself then.
+    seconds: of processor time for one answer, where the question names none.
     """
     import resource
 
     used = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold a patient's picture
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then stops us
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to us all: they are for the parent, which stops us
+        signal.signal(number, signal.SIG_IGN)
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a codec prints must not mix with the answers
     _send(out, {}, b"")
@@ -148,9 +185,13 @@ def serve(answer: Callable[[dict[str, Any], bytes], Answer], *, memory: int, sec
             header, data = _receive(sys.stdin.buffer, None)
         except EOFError:
             return
-        # SIGALRM ends us where nobody else does
-        signal.setitimer(signal.ITIMER_REAL, header.pop("seconds", seconds) + 5)
-        _send(out, *answer(header, data))
+        limit = header.pop("seconds", seconds)
+        signal.setitimer(signal.ITIMER_PROF, limit)  # SIGPROF ends us, whatever we are at
+        # SIGALRM does where nobody is left who would
+        signal.setitimer(signal.ITIMER_REAL, header.pop("clock", PATIENCE * limit) + END_SECONDS)
+        found = answer(header, data)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        _send(out, *found)
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
@@ -171,13 +212,14 @@ def _send(pipe: IO[bytes] | None, header: Mapping[str, Any], data: bytes) -> Non
 
 
 def _receive(pipe: IO[bytes] | None, seconds: float | None) -> Answer:
-    """The header and data of one message. Raises EOFError when the other side is gone or late."""
+    """A message's header and data. Raises EOFError when the other side is gone, TimeoutError when late."""
     if pipe is None:
         raise EOFError
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
-        if not selector.select(seconds):
-            raise EOFError
+        # once more: whoever was stopped meanwhile (a paused container) wakes up after the time
+        if not selector.select(seconds) and not selector.select(0):
+            raise TimeoutError
     words, size = _SIZES.unpack(_exactly(pipe, _SIZES.size))
     return json.loads(_exactly(pipe, words)), _exactly(pipe, size)
 
@@ -201,7 +243,12 @@ def decode(frame: bytes, description: dict[str, str | int]) -> NDArray[Any]:
         pydicom's decoders give them. Raises Undecodable.
     """
     try:
-        header, data = decoder.ask(description, frame)
+        try:
+            header, data = decoder.ask(description, frame)
+        except Died as death:
+            if not death.excused:
+                raise
+            header, data = decoder.ask(description, frame)
     except (Died, OSError):
         raise Undecodable from None
     if "shape" not in header:

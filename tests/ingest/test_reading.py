@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +15,6 @@ from db.errors import Rejected
 from db.jobs import Input
 from ingest import reading
 from ingest.readers import dicom
-from ingest.shelter import Shelters
 from models.card import Needs
 from models.payloads import Image
 
@@ -77,41 +73,6 @@ def test_a_killed_child_is_started_again(tmp_path: Path) -> None:
     os.kill(reading._children.children[0].process.pid, signal.SIGKILL)
     reading._children.children[0].process.wait()
     assert reading.read(path).uid
-
-
-def test_a_child_that_dies_of_an_input_costs_that_input(tmp_path: Path) -> None:
-    path = tmp_path / "film.dcm"
-    path.write_bytes(dicom_bytes())
-    reading.read(path)
-    process = reading._children.children[0].process
-    assert process is not None
-    os.mkfifo(tmp_path / "pipe.dcm")
-    threading.Timer(0.5, lambda: os.kill(process.pid, signal.SIGSEGV)).start()
-    with pytest.raises(Rejected, match="too-costly"):
-        reading.read(tmp_path / "pipe.dcm")
-    assert reading.read(path).uid
-
-
-def test_one_input_is_read_while_another_takes_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_children", Shelters("ingest.reading", reading.SECONDS, 2))
-    film, slow = tmp_path / "film.dcm", tmp_path / "slow.dcm"
-    film.write_bytes(dicom_bytes())
-    os.mkfifo(slow)
-    with ThreadPoolExecutor(1) as beside:
-        waiting = beside.submit(reading.missing, slow, ".dcm")
-        assert reading.read(film).uid
-        assert not waiting.done()
-        slow.write_bytes(b"")  # its reader has waited for this
-    _stop()
-
-
-def test_an_input_that_takes_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading._children.children[0], "_seconds", 1.0)
-    os.mkfifo(tmp_path / "pipe.dcm")
-    start = time.monotonic()
-    with pytest.raises(Rejected, match="more than 10 seconds"):
-        reading.read(tmp_path / "pipe.dcm")
-    assert time.monotonic() - start < 30
 
 
 def test_more_memory_than_allowed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
