@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Literal, overload
 
+from blake3 import blake3
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import (
@@ -234,7 +234,7 @@ def _content(source: BinaryIO, ds: Dataset, structure: Structure) -> str:
     span = next((span for span in structure.ranges if span[0] == structure.pixels), None)
     if span is None or not structure.pixels:
         return ""
-    found = hashlib.sha256()
+    found = blake3()
     native = structure.transfer_syntax in _NATIVE
     layout: list[object] = ["" if native else structure.transfer_syntax, structure.little]
     layout += [integer(ds, keyword) for keyword in _PIXEL_DESCRIPTION]
