@@ -10,14 +10,14 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from db.errors import Unavailable
 from db.ids import new_id
 from db.keys import Keys
-from db.sealing import CHUNK, Plain, blocks, chunks, unseal
+from db.sealing import CHUNK, Plain, SealingKey, blocks, chunks, unseal
 
 GROUP = 3  #: from so many payloads on, two syncs of the whole file system cost less than two for each
 HALF_SECONDS = 3600  #: older than any payload that is still being written
@@ -95,6 +95,9 @@ class Archive:
             raise Unavailable(f"archive: cannot remove ({error.strerror}); see `wetread doctor`") from error
 
 
+Seal = Callable[[Sequence[tuple[Path, Path]]], Sequence[str | None]]  #: (target, source) -> SHA-256
+
+
 class Batch:
     """Payloads sealed beside the archive, in several threads if need be, and made part of it together."""
 
@@ -112,23 +115,28 @@ class Batch:
 
         Raises Unavailable when it cannot be written, or was changed by its sender meanwhile.
         """
-        before = source.stat()
-        with source.open("rb", buffering=0) as file:
-            digest, size = self._seal(chunks(file))
-        after = source.stat()
-        if (before.st_size, before.st_mtime_ns) != (
-            after.st_size,
-            after.st_mtime_ns,
-        ) or size != after.st_size:
-            self._drop(digest)
-            raise Unavailable("archive: the file changed while it was read; trying again")
-        return digest
+        temporary = self._temporary()
+        return self._keep(seal_to(temporary, source, self._keys), temporary)
+
+    def put_all(self, sources: Sequence[Path], seal: Seal) -> list[str | None]:
+        """The same of several files, sealed elsewhere; None of one that is gone. Raises as `put`."""
+        pairs = [(self._temporary(), source) for source in sources]
+        try:
+            digests = seal(pairs)
+        except BaseException:
+            for temporary, _ in pairs:
+                temporary.unlink(missing_ok=True)
+            raise
+        kept = zip(digests, pairs, strict=True)
+        return [digest and self._keep(digest, temporary) for digest, (temporary, _) in kept]
 
     def put_bytes(self, data: bytes) -> str:
         """Seals bytes and returns their SHA-256. Raises Unavailable."""
         digest = hashlib.sha256(data).hexdigest()
         if not self._is_there(digest):
-            self._seal(data[i : i + CHUNK] for i in range(0, max(len(data), 1), CHUNK))
+            temporary = self._temporary()
+            pieces = (data[i : i + CHUNK] for i in range(0, max(len(data), 1), CHUNK))
+            self._keep(_seal(temporary, pieces, self._keys)[0], temporary)
         return digest
 
     def settle(self) -> None:
@@ -172,34 +180,21 @@ class Batch:
             temporary.replace(target)
             self._changed.add(target.parent)
 
-    def _seal(self, plain: Iterable[Plain]) -> tuple[str, int]:
-        """Chunks sealed to a file that has no name yet; their SHA-256 and size."""
-        found, size = hashlib.sha256(), 0
+    def _temporary(self) -> Path:
+        """Where a payload lies before it has a name. Raises Unavailable."""
+        with _written(), self._lock:
+            if self._folder is None:
+                self._archive.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._folder = os.open(self._archive.folder, os.O_RDONLY)
+        return self._archive.folder / f".{new_id()}.{self._ending}"
 
-        def hashed() -> Iterator[Plain]:
-            nonlocal size
-            for chunk in plain:
-                found.update(chunk)
-                size += len(chunk)
-                yield chunk
-
-        with _written():
-            with self._lock:
-                if self._folder is None:
-                    self._archive.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    self._folder = os.open(self._archive.folder, os.O_RDONLY)
-            temporary = self._archive.folder / f".{new_id()}.{self._ending}"
-            try:
-                _write(temporary, blocks(hashed(), self._keys))
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-        digest = found.hexdigest()
+    def _keep(self, digest: str, temporary: Path) -> str:
+        """Notes what was sealed, once."""
         with self._lock:
             kept = None if self._is_there(digest) else self._sealed.setdefault(digest, temporary)
         if kept is not temporary:
             temporary.unlink()
-        return digest, size
+        return digest
 
     def _is_there(self, digest: str) -> bool:
         """Is it stored? Another process may have given it its name just now, and not synced that yet."""
@@ -269,6 +264,42 @@ def _sync_all(descriptor: int) -> None:
     if _libc is not None and _libc.syncfs(descriptor) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def seal_to(target: Path, source: Path, keys: SealingKey) -> str:
+    """Seals a file to another, in one look at its bytes, and returns their SHA-256; nothing is synced.
+
+    Raises FileNotFoundError when the source is gone, Unavailable when the target cannot be written or the
+    source was changed meanwhile; the target is not there then.
+    """
+    before = source.stat()
+    with source.open("rb", buffering=0) as file:
+        digest, size = _seal(target, chunks(file), keys)
+    after = source.stat()
+    if (before.st_size, before.st_mtime_ns, size) != (after.st_size, after.st_mtime_ns, after.st_size):
+        target.unlink()
+        raise Unavailable("archive: the file changed while it was read; trying again")
+    return digest
+
+
+def _seal(target: Path, plain: Iterable[Plain], keys: SealingKey) -> tuple[str, int]:
+    """Chunks sealed to a new file; their SHA-256 and size."""
+    found, size = hashlib.sha256(), 0
+
+    def hashed() -> Iterator[Plain]:
+        nonlocal size
+        for chunk in plain:
+            found.update(chunk)
+            size += len(chunk)
+            yield chunk
+
+    with _written():
+        try:
+            _write(target, blocks(hashed(), keys))
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+    return found.hexdigest(), size
 
 
 def sha256_of(path: Path) -> str:

@@ -10,13 +10,12 @@ import os
 import struct
 import threading
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from db.errors import Misconfigured, Unavailable
-from db.keys import Keys
 
 MAGIC = b"WETREAD1"
 HEADER = len(MAGIC) + 8 + 7  #: magic, key id, nonce prefix
@@ -24,6 +23,18 @@ CHUNK = 1 << 20
 TAG = 16
 Plain = bytes | memoryview
 _P = TypeVar("_P", bound=Plain)
+
+
+class SealingKey(Protocol):
+    """What sealing needs of the installation's keys (db/keys.py: Keys): no more goes to whoever seals."""
+
+    @property
+    def id(self) -> str:
+        """Which key it is."""
+
+    @property
+    def archive(self) -> bytes:
+        """Its 32 bytes."""
 
 
 class _Buffers(threading.local):
@@ -52,7 +63,7 @@ def chunks(file: BinaryIO) -> Iterator[memoryview]:
         number += 1
 
 
-def blocks(plain: Iterable[Plain], keys: Keys) -> Iterator[memoryview]:
+def blocks(plain: Iterable[Plain], keys: SealingKey) -> Iterator[memoryview]:
     """The sealed form of plain chunks (each but the last of CHUNK bytes), to be written one by one.
 
     Each is overwritten when the next is asked for; one thread seals one input at a time.
@@ -70,12 +81,12 @@ def blocks(plain: Iterable[Plain], keys: Keys) -> Iterator[memoryview]:
         start = HEADER
 
 
-def seal(plain: Iterable[Plain], keys: Keys) -> Iterator[bytes]:
+def seal(plain: Iterable[Plain], keys: SealingKey) -> Iterator[bytes]:
     """The sealed form of plain chunks, in pieces to be kept."""
     return map(bytes, blocks(plain, keys))
 
 
-def unseal(file: BinaryIO, keys: Keys) -> Iterator[bytes]:
+def unseal(file: BinaryIO, keys: SealingKey) -> Iterator[bytes]:
     """The plain chunks of a sealed file. Raises Unavailable when altered, Misconfigured under another key."""
     header = file.read(HEADER)
     if header[: len(MAGIC)] != MAGIC or len(header) != HEADER:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,19 +112,18 @@ class Intake:
         return self.finish(self.begin(claimed))
 
     def begin(self, claimed: Sequence[Claimed]) -> Underway:
-        """Reads files, and has those accepted archived by threads of their own.
+        """Reads files, and has those accepted archived meanwhile.
 
-        One is sealed while the next is read, which is another process's work. Raises Unavailable with
-        nothing archived.
+        A batch is sealed while the one before it is recorded. Raises Unavailable with nothing archived.
         """
-        underway = Underway(self.archive, self._threads)
+        underway = Underway(self.archive, self._threads, self.store.keys)
         try:
             for file in claimed:
                 if not os.path.lexists(file.work):
                     continue  # another ingest was first
                 read = self._if_there(file, lambda file=file: self._read(file))  # type: ignore[misc]
                 if read is not None:
-                    underway.add(read)
+                    underway.reads.append(read)
             underway.settle()
         except BaseException:
             underway.abandon()
@@ -139,11 +137,10 @@ class Intake:
         the files stay in the work area for another try.
         """
         try:
-            underway.wait()
-            found = [self._with_digest(read, sealing) for read, sealing in underway.reads]
+            digests = underway.wait()
         finally:
             underway.abandon()
-        reads = [read for read in found if read is not None]
+        reads = list(_with_digests(underway.reads, digests))
         with metrics.stage("record"):
             states = self._recorded(reads)
         for read, state in zip(reads, states, strict=True):
@@ -156,20 +153,13 @@ class Intake:
         found, self._unpacked = self._unpacked, []
         return found
 
-    def _with_digest(self, read: Read, sealing: Future[str] | None) -> Read | None:
-        if sealing is None:
-            return read
-        return self._if_there(read.file, lambda: replace(read, digest=sealing.result()))
-
     @staticmethod
     def _if_there(file: Claimed, work: Callable[[], Read]) -> Read | None:
         """None when another ingest, which resumed in the same work area, finished the file meanwhile."""
         try:
             return work()
         except FileNotFoundError:
-            if os.path.lexists(file.work):
-                raise
-            log.warning("finished_elsewhere", file=file.id)
+            _finished_elsewhere(file)
             return None
 
     def _read(self, file: Claimed) -> Read:
@@ -260,6 +250,24 @@ class Intake:
         read.file.sidecar.unlink(missing_ok=True)
         reason = read.refusal.code if read.refusal else None
         log.info("file_taken", file=read.file.id, state=state.value, bytes=read.size, reason=reason)
+
+
+def _with_digests(reads: Iterable[Read], digests: Mapping[Path, str | None]) -> Iterator[Read]:
+    """What was read and is archived, or need not be; not what another ingest finished meanwhile."""
+    for read in reads:
+        if read.file.work not in digests:
+            yield read
+        elif (digest := digests[read.file.work]) is not None:
+            yield replace(read, digest=digest)
+        else:
+            _finished_elsewhere(read.file)
+
+
+def _finished_elsewhere(file: Claimed) -> None:
+    """Raises Unavailable when the file that was not found is there after all."""
+    if os.path.lexists(file.work):
+        raise Unavailable("work area: a claimed file could not be opened; trying again")
+    log.warning("finished_elsewhere", file=file.id)
 
 
 def _note_decision(writer: Writer, read: Read) -> None:

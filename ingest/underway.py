@@ -1,51 +1,56 @@
-"""Files on their way into the archive, by threads of their own, while others are read or recorded."""
+"""Files on their way into the archive, while others are read or recorded."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from functools import partial
+from pathlib import Path
 
 from db import metrics
 from db.archive import Archive, Batch
-from ingest.claimed import Claimed, Read
+from db.sealing import SealingKey
+from ingest import sealer
+from ingest.claimed import Read
 
-SEALERS = 2  # hashing and sealing let go of the interpreter
+SEALERS = 2  #: threads; hashing and sealing let go of the interpreter
+MANY = 16  #: from so many files on, another process seals them: beside a few its start would be felt
+BATCHES = 2  #: one is synced while the next is sealed
 
 
 class Underway:
     """Files that were read and are being archived; none of them is recorded."""
 
-    def __init__(self, archive: Archive, threads: Threads) -> None:
-        self.reads: list[tuple[Read, Future[str] | None]] = []  #: the accepted with their digests to come
+    def __init__(self, archive: Archive, threads: Threads, keys: SealingKey) -> None:
+        self.reads: list[Read] = []
         self._batch = archive.begin()
         self._threads = threads
-        self._settled: Future[None] | None = None
-
-    def add(self, read: Read) -> None:
-        """A file that was read; an accepted one is sealed from now on."""
-        accepted = read.evidence is not None
-        sealing = self._threads.sealers.submit(_sealed, self._batch, read.file) if accepted else None
-        self.reads.append((read, sealing))
+        self._keys = keys
+        self._archived: Future[dict[Path, str | None]] | None = None
 
     def settle(self) -> None:
-        """Has the batch made durable once all of it is sealed; nothing is added any more."""
-        self._settled = self._threads.syncer.submit(_settle, self._batch, self._sealings())
+        """Has the accepted files sealed and made durable; nothing is added any more."""
+        files = [read.file.work for read in self.reads if read.evidence is not None]
+        self._archived = self._threads.batches.submit(self._archive, files)
 
-    def wait(self) -> None:
-        """Returns once it is durable. Raises Unavailable."""
-        if self._settled is not None:
-            self._settled.result()
+    def wait(self) -> dict[Path, str | None]:
+        """Once they are durable, the SHA-256 of each, None of one that is gone. Raises Unavailable."""
+        return {} if self._archived is None else self._archived.result()
 
     def abandon(self) -> None:
         """Lets go of the batch once no thread works at it; what was settled stays, all else goes."""
-        wait(self._sealings())
-        if self._settled is not None:
-            wait([self._settled])
+        if self._archived is not None:
+            wait([self._archived])
         self._batch.abandon()
 
-    def _sealings(self) -> list[Future[str]]:
-        return [sealing for _, sealing in self.reads if sealing is not None]
+    def _archive(self, files: Sequence[Path]) -> dict[Path, str | None]:
+        with metrics.stage("archive"):
+            if len(files) < MANY:
+                digests = list(self._threads.sealers.map(partial(_sealed, self._batch), files))
+            else:
+                digests = self._batch.put_all(files, partial(sealer.seal, keys=self._keys))
+            self._batch.settle()
+        return dict(zip(files, digests, strict=True))
 
 
 class Threads:
@@ -53,20 +58,12 @@ class Threads:
 
     def __init__(self) -> None:
         self.sealers = ThreadPoolExecutor(SEALERS, "seal")
-        self.syncer = ThreadPoolExecutor(1, "sync")
+        self.batches = ThreadPoolExecutor(BATCHES, "archive")
 
 
-def _sealed(batch: Batch, file: Claimed) -> str:
-    """Puts a file that was read into the archive's batch; its SHA-256."""
-    with metrics.stage("archive"):
-        return batch.put(file.work)
-
-
-def _settle(batch: Batch, sealings: Sequence[Future[str]]) -> None:
-    """Makes a batch durable once all of it is sealed. Raises Unavailable."""
-    wait(sealings)
-    for sealing in sealings:
-        with suppress(FileNotFoundError):  # another ingest finished that one
-            sealing.result()
-    with metrics.stage("archive"):
-        batch.settle()
+def _sealed(batch: Batch, file: Path) -> str | None:
+    """Puts a file into the archive's batch; its SHA-256, None when another ingest finished it."""
+    try:
+        return batch.put(file)
+    except FileNotFoundError:
+        return None
