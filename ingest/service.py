@@ -21,7 +21,7 @@ from db.logs import get, place
 from db.records import FileState
 from db.settings import Settings
 from db.store import Store
-from ingest import bundle, identify, media, reading
+from ingest import identify, reading
 from ingest.assembly import Assembly
 from ingest.beside import Beside, Fate
 from ingest.claimed import Claimed
@@ -31,15 +31,13 @@ from ingest.intake import Intake
 from ingest.mounts import watching
 from ingest.pace import Pace
 from ingest.pressure import Pressure
+from ingest.readiness import Readiness
 from ingest.watch import Events, Inbox, Settled
-from ingest.whose import SIDECAR_BYTES, is_owner_alone
 
 log = get("ingest")
 ENTERED = 5000  # rows of files newly seen a transaction: more share its pages, others wait longer for it
 BATCHES = 16  # taken in one turn at most, so that the loop goes on to say that it lives
 SCAN_PAUSES = 9  # times a scan's own duration that pass before the next: scans take a tenth of the time
-INDEX_SECONDS = 5.0  # between looks whether the files that a DICOMDIR names have come
-ORPHAN_JSON_SECONDS = 60  # a sidecar may come before its note; after this it is judged alone
 
 
 class Ingest:
@@ -60,6 +58,7 @@ class Ingest:
         self.beside = Beside(self.inbox, store)
         self.watching = watching(settings.folder("inbox"), settings.watch_mode)
         self.ids: dict[str, str] = {}  #: path below the inbox -> ledger id
+        self._readiness = Readiness(settings, self.inbox, self.ids, intake.examiner.lacks)
         self.conveyor = Conveyor(intake, settings.intake_batch)
         self.state = "starting"
         self._pressure = Pressure(settings)
@@ -191,10 +190,12 @@ class Ingest:
         if file_id is None or item.name not in self.inbox.files:  # another ingest's, or taken as a sidecar
             self._adopt(item.name)
             return None
-        if self._stands_beside(item, file_id, now) or (item.regular and not self._is_complete(item, now)):
+        if self._stands_beside(item, file_id, now) or (
+            item.regular and not self._readiness.is_complete(item, now)
+        ):
             return None
-        sidecar = self._sidecar_of(item.name)
-        parts = self._parts_of(item)
+        sidecar = self._readiness.sidecar_of(item.name)
+        parts = self._readiness.parts_of(item)
         beside = [*parts, *([sidecar[1]] if sidecar else [])]
         if not all(self.inbox.rested(name, now) for name in beside):  # it is still being written
             return None
@@ -226,54 +227,6 @@ class Ingest:
         """A file without an id is entered again: its row may have been concluded elsewhere meanwhile."""
         if name in self.inbox.files:
             self._enter([name], [])
-
-    def _is_complete(self, item: Settled, now: float) -> bool:
-        """Has the file reached its declared end, or stopped growing for good?"""
-        suffix = PurePosixPath(item.name).suffix.lower()
-        if suffix == ".json" and item.quiet_seconds < ORPHAN_JSON_SECONDS and self._speaks_of_another(item):
-            self.inbox.postpone(item.name, now + 1.0)
-            return False
-        if item.quiet_seconds >= self.settings.truncated_after_seconds:
-            return True
-        if bundle.is_part(suffix) or (suffix == bundle.HEADER and not self._has_signals(item)):
-            self.inbox.postpone(item.name, now + max(1.0, self.settings.settle_seconds))
-            return False
-        if media.is_index(item.name) and self.intake.examiner.lacks(
-            item.name
-        ):  # it may have come before its files
-            self.inbox.postpone(item.name, now + max(INDEX_SECONDS, self.settings.settle_seconds))
-            return False
-        if reading.missing(self.inbox.root / item.name, suffix) is None:
-            return True
-        self.inbox.postpone(item.name, now + max(1.0, self.settings.settle_seconds))
-        return False
-
-    def _speaks_of_another(self, item: Settled) -> bool:
-        """Does this JSON only say whose another file is, which may be still to come?"""
-        if item.size > SIDECAR_BYTES:
-            return False
-        try:
-            return is_owner_alone((self.inbox.root / item.name).read_bytes())
-        except OSError:
-            return False
-
-    def _has_signals(self, item: Settled) -> bool:
-        """Are the signal files that a WFDB header names there?"""
-        return bundle.companions(self.inbox.root, item.name, self.inbox.files)[1]
-
-    def _parts_of(self, item: Settled) -> dict[str, str]:
-        """The files that are one input with this one, name -> id; none while one of them lacks."""
-        if PurePosixPath(item.name).suffix.lower() != bundle.HEADER:
-            return {}
-        names, there = bundle.companions(self.inbox.root, item.name, self.inbox.files)
-        return {name: self.ids[name] for name in names if name in self.ids} if there else {}
-
-    def _sidecar_of(self, name: str) -> tuple[str, str] | None:
-        """The JSON that says whose a file is, as (id, name)."""
-        for candidate in identify.sidecars(name):
-            if candidate in self.inbox.files and candidate in self.ids:
-                return self.ids[candidate], candidate
-        return None
 
     def _withdraw(self, ids: Sequence[str]) -> None:
         """Files whose sender took them back before they were read: not those that another ingest claimed."""
