@@ -34,13 +34,14 @@ def _open(settings: Settings, service: str) -> tuple[Store, Archive]:
 def run_ingest(settings: Settings, name: str) -> None:
     """The ingest service, on this thread."""
     from db.upgrades import move_on
-    from ingest import routing
+    from ingest import reading, routing
     from ingest.dispatch import Dispatch
     from ingest.intake import Intake
     from ingest.service import Ingest, run
 
     store, archive = _open(settings, "ingest")
     settings.require_access()
+    reading.warm()
     _serve_metrics(settings)
     dispatch = Dispatch(
         store, queue.connect(settings.redis), queue.sender(queue.celery_app(settings.redis)),
