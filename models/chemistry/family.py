@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from db.records import Finding
-from models import card, drawing
+from models import card, charts, drawing
 from models.payloads import Molecules, Payload
 from models.registry import Explanation
 
@@ -80,7 +80,7 @@ def render(
         most = max((abs(share) for share in seen["atoms"] if share is not None), default=0.0)
         likeness = f"Likeness to the molecule learnt from that is most alike: {100 * seen['likeness']:.0f} %."
         parts.append(drawing.paragraph(f"The darkest atom: {most:.2g} {seen['unit']}. {likeness}"))
-        parts.append(drawing.bars(list(seen["properties"].items()), unit=seen["unit"]))
+        parts.append(charts.bars(list(seen["properties"].items()), unit=seen["unit"]))
         rows = [(*VALUES.get(name, (name, "")), value) for name, value in seen["values"].items()]
         told = [(name, value, unit) for name, unit, value in rows]
         parts.append(drawing.table(("property", "value", "unit"), told))

@@ -7,7 +7,8 @@ from typing import Any
 
 from db.records import Finding
 from models import features
-from models.drawing import bars, heading, lines, page, paragraph, table
+from models.charts import bars, lines
+from models.drawing import heading, page, paragraph, table
 from models.registry import Explanation
 from models.survival.model import WORDS
 from models.survival.study import Study, meaning

@@ -34,7 +34,7 @@ def render(
     title: str, payload: Payload, findings: Sequence[Finding], artifacts: Mapping[str, bytes]
 ) -> Explanation:
     """Each finding with the values that speak for and against it, as bars, and what was not known."""
-    from models import drawing, features
+    from models import charts, drawing, features
 
     parts: list[str] = []
     for finding in findings:
@@ -48,7 +48,7 @@ def render(
             (features.told(c["feature"], c["value"]), c["contribution"])
             for c in seen["contributions"][:SHOWN]
         ]
-        parts.append(drawing.bars(shown, unit="log-odds", baseline=seen["baseline"]))
+        parts.append(charts.bars(shown, unit="log-odds", baseline=seen["baseline"]))
         if seen["alternatives"]:
             others = [(a["code"], a["meaning"], a["probability"]) for a in seen["alternatives"]]
             parts.append(drawing.table(("code", "less likely", "probability"), others))

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models import drawing
+from models import charts, drawing
 from models.training import figures, invented, metrics, subgroups
 from models.training.thin import thin
 
@@ -72,8 +72,8 @@ def _titled(title: str, svg: str) -> str:
     return f"<div>{drawing.heading(title, 4)}{svg}</div>"
 
 
-def _unit_square(series: Sequence[drawing.Curve], x_label: str, y_label: str) -> str:
-    return drawing.lines(series, x_label=x_label, y_label=y_label, y_range=(0, 1), names_below=True)
+def _unit_square(series: Sequence[charts.Curve], x_label: str, y_label: str) -> str:
+    return charts.lines(series, x_label=x_label, y_label=y_label, y_range=(0, 1), names_below=True)
 
 
 def _classes(found: Mapping[str, Any]) -> list[str]:
@@ -123,7 +123,7 @@ def reliability(truth: NDArray[np.int64], table: Floats) -> str:
         low.append(edges[0])
         high.append(edges[1])
     series = [("came true", said, came), ("perfect", [0.0, 1.0], [0.0, 1.0])]
-    return drawing.lines(
+    return charts.lines(
         series,
         x_label="probability said",
         y_label="share that came true",
@@ -144,7 +144,7 @@ def confusion(truth: NDArray[np.int64], guess: NDArray[np.int64], names: list[st
         names if brief else [f"{n if len(n) <= 13 else n[:12] + '…'} ({i + 1})" for i, n in enumerate(names)]
     )
     shown = table if small else np.where(table > 0, table, np.nan)
-    return drawing.heat(shown, rows=rows, columns=columns, x_label="answer", written=small)
+    return charts.heat(shown, rows=rows, columns=columns, x_label="answer", written=small)
 
 
 def _rules(found: Mapping[str, Any]) -> list[str]:
@@ -184,7 +184,7 @@ def _survival(found: Mapping[str, Any]) -> list[str]:
             x, y = thin(*metrics.kaplan_meier(time[third == index], event[third == index]))
             series.append((name, x, y))
     label = f"time ({found['unit']})" if found.get("unit") else "time"
-    plot = drawing.lines(
+    plot = charts.lines(
         series, x_label=label, y_label="survival", steps=True, y_range=(0, 1), names_below=True
     )
     return [_titled("What happened, by the risk that was said", plot)]

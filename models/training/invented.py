@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models import drawing
+from models import charts, drawing
 from models.training import figures, metrics
 from models.training.thin import thin
 
@@ -91,14 +91,14 @@ def _waves(told: Likeness, names: list[str]) -> bytes:
 
 def _near(told: Likeness) -> str:
     """The share of samples whose nearest learnt one lies within a distance: copies would stand at 0."""
-    series: list[drawing.Curve] = []
+    series: list[charts.Curve] = []
     furthest = max(float(np.percentile(far, 99)) for far in told.near.values())
     for whose in ("real", "invented"):
         far = np.append(0.0, np.sort(told.near[whose]))
         shown = far <= furthest
         x, y = thin(far[shown], (np.arange(len(far)) / (len(far) - 1))[shown])
         series.append((whose, x, y))
-    return drawing.lines(
+    return charts.lines(
         series,
         x_label="distance to the nearest sample learnt from",
         y_label="share within it",
@@ -124,13 +124,13 @@ def _lessons(told: Likeness, names: list[str]) -> str:
     """The ROC of each class, or of the second of two, by what the classifier was taught on."""
     from sklearn.metrics import roc_curve
 
-    series: list[drawing.Curve] = []
+    series: list[charts.Curve] = []
     for number in [1] if len(names) == 2 else range(len(names)):
         for whose in ("real", "invented"):
             own, p = (told.truth == number).astype(float), told.taught[whose][:, number]
             name = f"{names[number]}, taught on {whose}: AUC {metrics.auc(own, p):.3f}"
             x, y = thin(*roc_curve(own, p, drop_intermediate=True)[:2])
             series.append((name, x, y))
-    return drawing.lines(
+    return charts.lines(
         series, x_label="false positive rate", y_label="recall", y_range=(0, 1), names_below=True
     )

@@ -35,7 +35,7 @@ def example() -> Payload:
 
 def render(payload: Payload, findings: Sequence[Finding], artifacts: Mapping[str, bytes]) -> Explanation:
     """The genes that decided, as bars, and the other tumours' probabilities."""
-    from models import drawing
+    from models import charts, drawing
 
     if not isinstance(payload, Expression):
         raise TypeError(f"gene expressions were expected, got {type(payload).__name__}")
@@ -53,7 +53,7 @@ def render(payload: Payload, findings: Sequence[Finding], artifacts: Mapping[str
                 "place alone; a value is the natural logarithm of the relative intensity."
             )
         )
-        parts.append(drawing.bars(shown, unit=seen["unit"]))
+        parts.append(charts.bars(shown, unit=seen["unit"]))
     return Explanation(
         media_type="text/html",
         content=drawing.page("Small round blue cell tumours by gene expression", *parts),

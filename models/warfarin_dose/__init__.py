@@ -39,7 +39,8 @@ def example() -> Payload:
 
 def render(payload: Payload, findings: Sequence[Finding], artifacts: Mapping[str, bytes]) -> Explanation:
     """The dose with its interval, and what moves it, as bars."""
-    from models.drawing import bars, heading, page, paragraph, table
+    from models.charts import bars
+    from models.drawing import heading, page, paragraph, table
     from models.features import WRITTEN
 
     rows = [
