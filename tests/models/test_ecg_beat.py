@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from db.records import Diagnosis, Finding
 from models import registry
 from models.ecg_beat import beats, detect, evaluate, invent, rhythm, signals, train, view, windows
-from models.ecg_beat.judge import Blend, blend, segments
+from models.ecg_beat.judge import Blend, blend, called, segments
 from models.ecg_beat.model import EcgBeat
 from models.payloads import Note, Payload, Recording
 
@@ -206,6 +206,26 @@ def test_s_is_held_back_in_fibrillation_alone() -> None:
     how = Blend(network=0.0, temperature=1.0, held_back=4.0)
     found = blend(forest, np.zeros((2, 4)), np.array([False, True]), how)
     assert found.argmax(1).tolist() == [1, 0]
+
+
+def test_what_s_loses_in_fibrillation_makes_no_beat_ventricular() -> None:
+    forest = np.array([[0.2, 0.45, 0.35, 0.0]] * 2)
+    how = Blend(network=0.0, temperature=1.0, held_back=4.0)
+    calm, fibrillating = blend(forest, np.zeros((2, 4)), np.array([False, True]), how)
+    assert calm.argmax() == 1
+    assert fibrillating.argmax() == 0
+    assert fibrillating[2] == pytest.approx(calm[2])
+
+
+def test_early_beats_are_called_from_their_operating_point_against_n_on() -> None:
+    chances = np.array([[0.58, 0.0, 0.42, 0.0], [0.58, 0.42, 0.0, 0.0], [0.62, 0.0, 0.38, 0.0]])
+    assert called(chances, 0.4).tolist() == [2, 1, 0]
+    assert called(chances, 0.5).tolist() == [0, 0, 0]
+
+
+def test_beats_are_called_from_the_card_s_operating_point_on() -> None:
+    card = model().card
+    assert card.threshold("S") == card.threshold("V") == model().judge.how.called_from
 
 
 def test_a_long_recording_is_judged_in_half_hours() -> None:
