@@ -20,6 +20,7 @@ from ingest.readers import ecg
 from models import registry
 from models.backends import REFERENCE, names
 from models.card import Needs
+from models.drawing import figure, page
 from models.payloads import Payload
 from models.registry import Explanation
 
@@ -111,7 +112,13 @@ def segmented(store: Store, archive: Archive, result_id: str) -> Explanation:
 
 
 def handed_over(found: Explanation, out: Path) -> str:
-    """Writes an explanation, for its owner alone; says what was written, and the name that would open it."""
+    """Writes an explanation, for its owner alone; says what was written, and the name that would open it.
+
+    A picture is put on a page where the file is named as one.
+    """
+    if found.media_type == "image/png" and out.suffix.lower() == SUFFIXES["text/html"]:
+        title = "Evidence of a result"
+        found = Explanation(media_type="text/html", content=page(title, figure(found.content, title)))
     descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         if stat.S_ISREG(os.fstat(descriptor).st_mode):  # not /dev/stdout's or /dev/null's

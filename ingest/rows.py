@@ -20,6 +20,9 @@ ROWS = 10_000  #: each becomes an input of its own
 BLANK = 100_000  #: lines between rows
 GENES = 100  #: as many numbers outside the dictionary make a table one of gene expressions
 DELIMITERS = ",;\t"
+_SEP = re.compile(
+    r'\s*"?sep=[,;\t]"?[ \t]*(?=\r?\n)', re.IGNORECASE
+)  # a spreadsheet's first line
 ADVICE = "See docs/inputs.md for the columns that are known and their units."
 
 
@@ -56,6 +59,7 @@ def each(data: bytes) -> Iterator[Row]:
 
 def _from_csv(text: str) -> Iterator[Row]:
     """The rows under the first line that is not blank; a column of row names may lack its header."""
+    text = _SEP.sub("", text, count=1) if _SEP.match(text) else text
     lines = text.lstrip("\r\n \t\f").partition("\n")[0]
     delimiter = max(DELIMITERS, key=re.sub(r'"[^"]*"', "", lines).count)
     rows = _cells(text, delimiter)

@@ -27,6 +27,7 @@ _COLUMNS = ("smiles", "canonicalsmiles", "isomericsmiles")
 _DELIMITERS = ",;\t"
 _PATIENT = frozenset(("age", "sex", "gender", *(key for key, what in KEYS.items() if what != "ignored")))
 _SMILES = re.compile(r"[!-~]+")
+_BESIDE = frozenset(("cid", "pic50"))  # columns by which `mol` is a structure, not an amount of substance
 
 
 def claims(head: bytes, suffix: str) -> bool:
@@ -118,10 +119,15 @@ def _sanitised(smiles: str, number: int) -> tuple[str, int]:
 
 
 def _heading(text: str) -> tuple[list[str], str]:
-    """The first line's cells and what parts them, when one of them names the SMILES; else none."""
-    line = text.removeprefix("\ufeff").lstrip().partition("\n")[0][:10_000]
+    """The first line's cells and what parts them, when one of them names the SMILES; else none.
+
+    In tables of MoleculeNet that is `mol`, beside a compound's number or its activity.
+    """
+    line = text.removeprefix("\ufeff").lstrip().partition("\n")[0][:20_000]
     delimiter = max(_DELIMITERS, key=line.count)
     cells = [cell.strip('" \t\r') for cell in line.split(delimiter)]
+    if not _BESIDE.isdisjoint(cell.lower() for cell in cells):
+        cells = ["smiles" if cell == "mol" else cell for cell in cells]
     return (cells if any(_names_smiles(cell) for cell in cells) else []), delimiter
 
 
@@ -167,7 +173,8 @@ def _column(text: str, cells: Sequence[str], delimiter: str) -> Iterator[tuple[i
                 continue
             if len(row) <= place or not row[place].strip():
                 raise _bad(rows.line_num)
-            yield rows.line_num, row[place].strip()
+            smiles, _, more = row[place].strip().partition(" ")
+            yield rows.line_num, smiles if more.startswith("|") else row[place].strip()  # CXSMILES' extension
     except (csv.Error, StopIteration):
         raise Rejected(
             "malformed", f"line {rows.line_num} is no row of a table", "Export it again."

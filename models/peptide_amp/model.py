@@ -18,7 +18,7 @@ CODE = Code(value="antimicrobial-peptide", system=WETREAD, meaning="Antimicrobia
 FINDING, CONFIDENT = "antimicrobial peptide", "confident answer"  #: operating points' names on the card
 SHORTEST, LONGEST = 10, 180  #: residues; the training peptides have 11 to 172
 FEWEST_LETTERS = 4  #: different amino acids; all but four of the 2,132 training peptides have so many
-MOST_RECORDS = 200
+MOST_RECORDS = 1_000  #: as many as a file may hold; some 40 ms each
 WEIGHED = 10  #: peptides of a file whose residues are weighed, the first that are answered: a second each
 RELATIVES = 3
 

@@ -20,6 +20,7 @@ from sqlalchemy import text
 from console import cli, past
 from db import keys, ledger
 from db.records import Code, Diagnosis, FileState, Finding
+from models.registry import Explanation
 from tests.asking import Home, Wetread, checks, parsed
 
 HEAVY = ("torch", "celery", "sqlalchemy", "spacy", "pydicom", "sklearn", "uvicorn", "fastapi")
@@ -336,6 +337,13 @@ def test_a_replay_that_measures_otherwise_differs() -> None:
 def test_a_page_under_a_picture_s_name_says_what_opens_it(wetread: Wetread, tmp_path: Path) -> None:
     said = wetread("models", "explain", "note-assertion", "--out", str(tmp_path / "page.png"))
     assert "to open it, name it page.html" in said.out
+
+
+def test_a_picture_under_a_page_s_name_is_put_on_a_page(tmp_path: Path) -> None:
+    out = tmp_path / "film.html"
+    said = past.handed_over(Explanation(media_type="image/png", content=b"\x89PNG"), out)
+    assert said == f"{out} (text/html)"
+    assert b'src="data:image/png;base64,iVBORw=="' in out.read_bytes()
 
 
 def test_a_replay_without_numbers_says_the_answers() -> None:

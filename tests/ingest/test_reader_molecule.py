@@ -35,6 +35,8 @@ def refusal(data: bytes) -> Rejected:
         f"\ufeffname,Canonical SMILES,logP\naspirin,{ASPIRIN},1.2\nwater,O,\n",
         f'id\tsmiles\n1\t"{ASPIRIN}"\n\n2\tO',
         f"smiles\n{ASPIRIN}\nO",
+        f'mol,CID,Class\n{ASPIRIN},BACE_1,1\n"O",BACE_2,0\n',
+        f'smiles,name\n"{ASPIRIN} |$a,b$|",aspirin\nO,water\n',
     ],
 )
 def test_a_list_and_a_table_s_column_give_the_smiles_as_written(data: str) -> None:
@@ -96,6 +98,8 @@ def test_it_is_claimed_by_its_heading_or_its_name() -> None:
     assert molecule.claims(SAMPLE, ".smi")
     assert molecule.claims(b"id,SMILES\n1,O\n", ".csv")
     assert molecule.claims(b"id,SMILES\n1,CCO\n", ".txt")
+    assert molecule.claims(b"mol,CID,Class," + b"x," * 5000, ".csv")
+    assert not molecule.claims(b"mol,age\n12.5,63\n", ".csv")
     assert not molecule.claims(b"Alert, smiles, plays.\nNo fever, no cough, no rash.\n", ".txt")
     assert not molecule.claims(SAMPLE, ".txt")
     assert not molecule.claims(b"age,sex\n5,M\n", ".csv")

@@ -112,6 +112,7 @@ def test_what_is_no_pair_of_alleles_is_no_genotype(cell: str) -> None:
     "data",
     [
         b"age;sex;weight\n63;male;81,5\n",
+        b"sep=;\r\nage;sex;weight\r\n63;male;81,5\r\n",
         b"age\tsex\tweight\n63\tm\t81.5\n",
         b'\xef\xbb\xbf"Age","SEX","Body-Weight"\r\n"63","Male","81.5"\r\n',
         "age,sex,weight\n63,M,81.5".encode("utf-16"),
@@ -138,6 +139,10 @@ def test_one_patient_may_be_written_in_many_ways(data: bytes) -> None:
 )
 def test_yes_and_no_are_understood(cell: str, category: str) -> None:
     assert values(f"age,diabetes\n63,{cell}\n".encode()) == {"age": 63, "diabetes": category}
+
+
+def test_ethnicity_is_not_race() -> None:
+    assert values(b"race,ethnicity\nwhite,not Hispanic or Latino\n") == {"race": "white"}
 
 
 @pytest.mark.parametrize("cell", ["-1", "10", "0.1", "1 or 0"])

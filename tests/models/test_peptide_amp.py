@@ -13,7 +13,7 @@ from db.records import Diagnosis
 from models import registry
 from models.payloads import Note, Sequences
 from models.peptide_amp import alignment, data, ensemble, evaluate, features
-from models.peptide_amp.model import PeptideAmp
+from models.peptide_amp.model import PeptideAmp, refused_file
 
 DATA = Path(os.environ.get("WETREAD_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 SET = DATA / "sequence" / "amp"
@@ -71,7 +71,7 @@ def test_a_training_peptide_is_its_own_nearest_relative() -> None:
         ((HELIX * 8,), "protein", "wrong-length"),
         ((HELIX[:-1] + "X",), "protein", "not-amino-acids"),
         (("KLKKLLKKLLKKLLK",), "protein", "low-complexity"),
-        ((HELIX,) * 201, "protein", "too-many"),
+        ((HELIX,) * 1001, "protein", "too-many"),
     ],
 )
 def test_abstains_with_its_reason(records: tuple[str, ...], alphabet: str, code: str) -> None:
@@ -79,6 +79,10 @@ def test_abstains_with_its_reason(records: tuple[str, ...], alphabet: str, code:
     assert diagnosis.abstained
     assert str(diagnosis.reason).startswith(f"{code}: ")
     assert code in model().card.abstains
+
+
+def test_a_file_as_long_as_is_read_is_answered() -> None:
+    assert refused_file(Sequences(records=(HELIX,) * 1000, alphabet="protein")) is None
 
 
 def test_a_note_abstains_alone_and_a_short_record_is_left_open_alone() -> None:
