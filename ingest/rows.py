@@ -20,9 +20,7 @@ ROWS = 10_000  #: each becomes an input of its own
 BLANK = 100_000  #: lines between rows
 GENES = 100  #: as many numbers outside the dictionary make a table one of gene expressions
 DELIMITERS = ",;\t"
-_SEP = re.compile(
-    r'\s*"?sep=[,;\t]"?[ \t]*(?=\r?\n)', re.IGNORECASE
-)  # a spreadsheet's first line
+_SEP = re.compile(r'\s*"?sep=[,;\t]"?[ \t]*(?=\r?\n)', re.IGNORECASE)  # a spreadsheet's first line
 ADVICE = "See docs/inputs.md for the columns that are known and their units."
 
 
