@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,18 @@ def check_folder(out: Path, trained: set[str]) -> None:
     assert json.loads((out / "example" / "expected.json").read_text("utf-8"))["version"] == card.version
 
 
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few steps a network: of minutes a busy machine makes fewer steps, and learns less."""
+    from models.chest_xray import train, train_gate
+
+    monkeypatch.setattr(train, "FILMS", replace(train.FILMS, epochs=3, batch=8))
+    monkeypatch.setattr(train, "THUMBNAILS", replace(train.THUMBNAILS, epochs=6))
+    monkeypatch.setattr(train_gate, "EPOCHS", 1)
+    monkeypatch.setattr(train_gate, "BATCH", 16)
+
+
+@pytest.mark.usefixtures("short")
 def test_training_on_films_learns_and_goes_on_where_it_was_cut_off(folder: Path, tmp_path: Path) -> None:
     from models.chest_xray.train import train
 
@@ -97,23 +110,24 @@ def test_training_on_films_learns_and_goes_on_where_it_was_cut_off(folder: Path,
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(folder, out, minutes=0.12, progress=told)
+        train(folder, out, progress=told)
     losses = [float(line.split("loss ")[1].split()[0]) for line in lines if " loss " in line]
     steps = [line for line in lines if line.startswith("step")]
     assert steps
     assert min(losses) < losses[0]
     lines.clear()
-    train(folder, out, minutes=0.12, progress=lines.append)
+    train(folder, out, progress=lines.append)
     assert not [line for line in lines if line.startswith("step")]  # every member was there already
     figures = json.loads((out / "films-figures.json").read_text("utf-8"))
     check_intervals(figures, KEYS | {"auc_bacterial_viral"})
     check_folder(out, {"films.safetensors", "gate.safetensors"})
 
 
+@pytest.mark.usefixtures("short")
 def test_training_on_thumbnails_tells_the_drawn_classes_apart(npz: Path, tmp_path: Path) -> None:
     from models.chest_xray.train import train
 
-    train(npz, tmp_path / "out", minutes=0.25)
+    train(npz, tmp_path / "out")
     figures = json.loads((tmp_path / "out" / "thumbnails-figures.json").read_text("utf-8"))
     check_intervals(figures, KEYS)
     assert figures["auc"]["value"] > 0.75

@@ -11,12 +11,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.training import prepare
+from models.training import loop, prepare
 from models.training.augment import Images, Signals
 from models.training.loop import Schedule, fit, soft_cross_entropy
 from models.training.progress import bar
 
 SCHEDULE = Schedule(epochs=5, steps=4, rate=0.05, decay=0.01, patience=4)
+
+
+@pytest.fixture(autouse=True)
+def _single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arithmetic that repeats itself: two runs in bfloat16 may differ in their last bits."""
+    monkeypatch.setattr(loop, "bf16_pays", lambda device: False)
 
 
 class KilledError(Exception):
