@@ -205,7 +205,7 @@ def _free_port() -> int:
 
 def _get(port: int, path: str, **parameters: str) -> dict[str, Any]:
     """One answer of Prometheus's HTTP API. Raises OSError while it does not listen."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", f"{path}?{urlencode(parameters)}")
         body = connection.getresponse().read()
@@ -217,7 +217,7 @@ def _get(port: int, path: str, **parameters: str) -> dict[str, Any]:
         return {"status": "error", "error": body.decode(errors="replace").strip()}
 
 
-def _until(truth: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+def _until(truth: Callable[[], bool], what: str, seconds: float = 120.0) -> None:
     """Waits for the truth. Raises AssertionError naming what did not come true."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -265,7 +265,7 @@ def _count(port: int, query: str) -> str:
     return f"{1 if answer['data']['resultType'] == 'scalar' else len(result)} series"
 
 
-def query_all_with_prometheus(target: str, tmp_path: Path, seconds: float = 30.0) -> dict[str, str]:
+def query_all_with_prometheus(target: str, tmp_path: Path, seconds: float = 120.0) -> dict[str, str]:
     """Runs every expression of deploy/ in a real Prometheus that scrapes a running app.
 
     target: where the app serves /metrics, as `127.0.0.1:8642` or a URL; tmp_path: an empty folder;
@@ -276,7 +276,7 @@ def query_all_with_prometheus(target: str, tmp_path: Path, seconds: float = 30.0
     with prometheus(target, tmp_path) as port:
         # three scrapes, so that rates have something to stand on
         _until(
-            lambda: _count(port, "count_over_time(up[1m]) >= 3 and up == 1") == "1 series",
+            lambda: _count(port, "sum_over_time(up[1m]) >= 3 and up == 1") == "1 series",
             f"three good scrapes of {target.removeprefix('http://').split('/')[0]}",
             seconds,
         )

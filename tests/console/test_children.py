@@ -33,7 +33,7 @@ def test_a_log_is_set_aside_while_it_is_written_to(tmp_path: Path) -> None:
 def test_a_service_that_cannot_be_started_does_not_end_the_others(tmp_path: Path) -> None:
     child = Child("web", ["true"], os.environ, tmp_path)
     child.start()
-    assert child.wait(30)
+    assert child.wait(170)
     (tmp_path / "web.log").unlink()
     (tmp_path / "web.log").mkdir()  # a log that cannot be opened
     assert child.keep_alive() is None  # it waits a while first

@@ -51,7 +51,7 @@ def conclude_at_once(store: Store, mine: Claimed, others: Claimed) -> None:
         conclusions._conclude(writer, [Conclusion(job=mine, diagnosis=YES, device="cpu")])
         other.start()
         time.sleep(0.5)
-    other.join(30)
+    other.join()
 
 
 def by_model(found: Sequence[Claimed]) -> list[Claimed]:
@@ -95,5 +95,5 @@ def test_of_two_partners_recorded_at_once_the_second_writer_sees_the_first(store
 
     second = threading.Thread(target=record, args=(3, Kind.VARIANTS, Kind.TABLE))
     record(2, Kind.TABLE, Kind.VARIANTS)
-    second.join(30)
+    second.join()
     assert met == [0, 1]

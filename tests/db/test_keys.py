@@ -64,7 +64,7 @@ def test_processes_that_create_at_once_agree(tmp_path: Path) -> None:
     running = [
         subprocess.Popen([sys.executable, "-c", CREATE, path], stdout=subprocess.PIPE) for _ in range(4)
     ]
-    told = {process.communicate(timeout=60)[0] for process in running}
+    told = {process.communicate(timeout=170)[0] for process in running}
     assert all(process.returncode == 0 for process in running)
     assert told == {keys.load(Path(path)).id.encode() + b"\n"}
     assert os.listdir(tmp_path) == ["master.key"]

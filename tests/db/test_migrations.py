@@ -63,7 +63,7 @@ def at_once(url: str) -> None:
     running = [
         subprocess.Popen([sys.executable, "-c", MIGRATE, url], stderr=subprocess.PIPE) for _ in range(3)
     ]
-    said = [process.communicate(timeout=90)[1].decode() for process in running]
+    said = [process.communicate(timeout=170)[1].decode() for process in running]
     assert [process.returncode for process in running] == [0, 0, 0], said
 
 

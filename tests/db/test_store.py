@@ -84,11 +84,11 @@ def test_a_writer_on_sqlite_waits_for_another(sqlite_store: Store) -> None:
         with sqlite_store.write() as writer:
             writer.audit("job:1", "job:owed")
             entered.set()
-            leave.wait(10)
+            leave.wait(60)
 
     thread = threading.Thread(target=hold)
     thread.start()
-    entered.wait(10)
+    assert entered.wait(60)
     threading.Timer(0.3, leave.set).start()
     with sqlite_store.write() as writer:
         writer.audit("job:2", "job:owed")

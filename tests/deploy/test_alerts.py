@@ -27,7 +27,7 @@ needs_promtool = pytest.mark.skipif(
 
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["promtool", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=150, check=False
+        ["promtool", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
     )
 
 

@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 from types import FrameType
 
-SECONDS = 10  #: for one mutation
+SECONDS = 60  #: for one mutation, on a machine however busy
 MEMORY = 1536 * 2**20  #: bytes beyond a process's own
 HERE = Path(__file__).resolve().parent
 

@@ -67,8 +67,7 @@ def test_many_files_are_looked_at_ahead_and_each_keeps_its_own_evidence(tmp_path
     gone = tmp_path / "gone.dcm"
     ahead = reading.foresee([gone, *paths])
     assert ahead is not None
-    ahead.join(60)
-    assert not ahead.is_alive()
+    ahead.join()
     for number, path in enumerate(paths):
         assert reading.missing(path, ".dcm") is None
         identity = reading.read(path).identity
@@ -84,7 +83,7 @@ def test_one_of_many_that_cannot_be_looked_at_costs_the_others_nothing(tmp_path:
     folder.mkdir()
     ahead = reading.foresee([folder, cut, whole])
     assert ahead is not None
-    ahead.join(60)
+    ahead.join()
     assert len(reading._foreseen) == 1
     assert reading.missing(whole, ".dcm") is None
     assert reading.missing(cut, ".dcm")
@@ -95,4 +94,4 @@ def test_what_is_foreseen_is_told_while_others_are_looked_at(tmp_path: Path) -> 
     path.write_bytes(dicom_bytes())
     assert reading.missing(path, ".dcm") is None
     with reading._looking, ThreadPoolExecutor(1) as asker:
-        assert asker.submit(reading.missing, path, ".dcm").result(5) is None
+        assert asker.submit(reading.missing, path, ".dcm").result(60) is None

@@ -48,7 +48,7 @@ def command(bench: Bench, *arguments: str) -> dict[str, object]:
         "WETREAD_RETAIN_QUARANTINED_DAYS": "0",
     }  # fmt: skip
     line = [sys.executable, "-m", "console.cli", "retention", "--json", *arguments]
-    done = subprocess.run(line, env=env, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(line, env=env, capture_output=True, text=True, timeout=170, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, object] = json.loads(done.stdout)
     return found

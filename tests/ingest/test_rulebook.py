@@ -108,7 +108,7 @@ def test_intake_puts_a_film_in_the_lane_of_its_rule_and_notes_why(bench: Bench) 
 def rules_test(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "WETREAD_HOME": str(home)}
     command = [sys.executable, "-m", "console.cli", "rules", "test", *arguments]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=170, check=False)
 
 
 def test_the_command_says_which_rule_fires_and_leaves_the_file(tmp_path: Path) -> None:

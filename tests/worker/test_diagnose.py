@@ -229,7 +229,7 @@ def test_a_model_that_says_so_computes_parts_side_by_side(
     torch_threads(2)
     bench.model.abreast = True
     together = threading.Barrier(2)
-    bench.model.meanwhile = lambda: together.wait(10)
+    bench.model.meanwhile = lambda: together.wait(60)
     hints = [bench.owe(f"note {n}".encode()) for n in range(5)]
     assert bench.diagnoser.diagnose(hints[0]) == 5
     assert sorted(bench.model.batches) == [2, 3]
@@ -241,7 +241,7 @@ def test_inputs_are_decoded_beside_each_other_and_stay_in_order(
 ) -> None:
     together, get = threading.Barrier(2), bench.archive.get
     monkeypatch.setattr(bench.diagnoser.stages, "decoders", 2)
-    monkeypatch.setattr(bench.archive, "get", lambda digest: (together.wait(10), get(digest))[1])
+    monkeypatch.setattr(bench.archive, "get", lambda digest: (together.wait(60), get(digest))[1])
     hints = [bench.owe(b"x" * n) for n in range(1, 5)]
     assert bench.diagnoser.diagnose(hints[0]) == 4
     with bench.store.read() as connection:
