@@ -17,6 +17,7 @@ from console import (
     look,
     model_commands,
     quarantine_commands,
+    result_commands,
     retention,
     rules_commands,
     series_commands,
@@ -35,7 +36,7 @@ app.add_typer(model_commands.models, name="models")
 app.add_typer(rules_commands.rules, name="rules")
 COMMANDS: tuple[Callable[..., None], ...] = (
     look.status, findings.results, findings.case, look.requeue, series_commands.complete,
-    settings_command.settings, look.doctor, model_commands.explain, model_commands.replay,
+    settings_command.settings, look.doctor, result_commands.explain, result_commands.replay,
     retention.retention,
 )  # fmt: skip
 Name = Annotated[
