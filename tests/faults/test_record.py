@@ -20,7 +20,7 @@ from faults.conftest import Seen
 from faults.postgres import Postgres
 from faults.world import ROOT, World, assert_sound, note
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 short = pytest.mark.faults_short
 UNPICKLED = Path("/tmp/wetread-was-unpickled")  # noqa: S108 - what a pickle would leave
 
@@ -55,6 +55,7 @@ def test_row_18_weights_are_not_what_the_card_says(
     code = tmp_path / "code"
     for room in ("db", "models", "ingest", "worker", "console"):
         shutil.copytree(ROOT / room, code / room)
+    UNPICKLED.unlink(missing_ok=True)
     weights = next((code / "models" / "note_diagnosis").rglob("*.safetensors"))
     harm(weights)
     world = World(tmp_path / "home", WETREAD_MODELS="note-assertion,note-diagnosis")
