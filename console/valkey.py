@@ -19,6 +19,7 @@ from db.errors import Unavailable
 from db.queue import connect, is_up
 from db.settings import Settings
 
+START_SECONDS = 60  #: a busy machine's; a server that ended is not waited for
 # noeviction: a full server refuses a hint, which SQL keeps, instead of dropping another one
 CONFIG = """\
 bind 127.0.0.1
@@ -62,7 +63,7 @@ def start(settings: Settings, log: BinaryIO) -> subprocess.Popen[bytes]:
     """Starts the server and waits until it answers.
 
     A data folder it cannot read is set aside: the hints in it are owed in SQL, and are sent again.
-    Raises Unavailable when it does not answer within ten seconds all the same.
+    Raises Unavailable when it does not answer within START_SECONDS all the same.
     """
     prepare(settings)
     folder = settings.folder("valkey") / "appendonlydir"
@@ -81,7 +82,7 @@ def _started(settings: Settings, log: BinaryIO) -> subprocess.Popen[bytes] | Non
     process = subprocess.Popen(
         command(settings), stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent,  # noqa: PLW1509 - the supervisor has one thread
     )  # fmt: skip
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + START_SECONDS
     with connect(settings.redis) as client:
         while not is_up(client):
             if process.poll() is not None or time.monotonic() > deadline:
