@@ -143,16 +143,19 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, key: keys.Keys) -> Ite
 
 @pytest.fixture(scope="session")
 def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Valkey's URL, the embedded one."""
+    """A real Valkey's URL, the embedded one; it keeps nothing, lest a slow disk hold up its answers."""
     from console import valkey
+    from db.queue import connect
 
     home = load(tmp_path_factory.mktemp("valkey") / "home").model_copy(update={"redis_url": None})
     home.make_folders()
     with (home.folder("logs") / "valkey.log").open("wb") as log:
         process = valkey.start(home, log)
+    with connect(home.redis) as client:
+        client.config_set("appendonly", "no")
     yield home.redis
     process.terminate()
-    process.wait(10)
+    process.wait()
 
 
 @pytest.fixture
