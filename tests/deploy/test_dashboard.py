@@ -56,6 +56,12 @@ def test_expression_asks_for_label_values_that_exist(where: str, expression: str
             assert value in values[label], f"{where}: {label} is never {value!r}"
 
 
+def test_every_stage_of_a_file_and_of_a_job_is_drawn() -> None:
+    drawn = {value for _, e in EXPRESSIONS if "stage_seconds" in e for _, value in literals_in(e)}
+    loops = {"ingest", "relay", "task", "watchdog", "canary"}  # these count errors alone
+    assert label_values()["stage"] - loops <= drawn
+
+
 def test_no_variable_is_left_in_an_expression() -> None:
     assert [where for where, e in EXPRESSIONS if re.search(r"\$[A-Za-z_{]", e)] == []
 

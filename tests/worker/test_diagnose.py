@@ -272,6 +272,22 @@ def test_waiting_neighbours_are_read_in_one_forward(bench: Bench) -> None:
     assert bench.model.batches == [3]
 
 
+@pytest.mark.parametrize("error", [MemoryError, RuntimeError])
+def test_a_batch_too_large_for_the_memory_is_halved_until_it_fits(
+    bench: Bench, error: type[Exception]
+) -> None:
+    def small() -> None:
+        if bench.model.batches[-1] > 2:
+            raise error("CUDA error: out of memory")
+
+    bench.model.meanwhile = small
+    hints = [bench.owe(f"note {n}".encode()) for n in range(5)]
+    assert bench.diagnoser.diagnose(hints[0]) == 5
+    assert bench.model.batches == [5, 3, 2, 1, 2]
+    assert [bench.row(hint)[:2] for hint in hints] == [("done", 1)] * 5
+    assert sorted(row["value"] for row in bench.results()) == [6.0] * 5  # type: ignore[type-var]
+
+
 @pytest.mark.parametrize("bad", [b"raise: Canary^Clara", b"nan", b"infinite", b"odd evidence"])
 def test_one_bad_input_fails_alone(bench: Bench, bad: bytes) -> None:
     good, evil, also = bench.owe(b"cough"), bench.owe(bad), bench.owe(b"fever")
