@@ -7,33 +7,20 @@ import binascii
 import hashlib
 import json
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, timezone
-from functools import cache
 
 from db.errors import Rejected
-from db.records import ICD10CM, LOINC, SNOMED, Evidence, Kind
+from db.records import LOINC, Evidence, Kind
 from ingest import markup, values
+from ingest.meanings import meant, prescribed
 from ingest.plaintext import CONTROLS, clean
 from ingest.readers import note
 from ingest.whose import whose
 from models.features import dictionary
 from models.payloads import Note, Payload, Table, Value, Variants
 
-RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
-ICD10 = "http://hl7.org/fhir/sid/icd-10"
-ICD9CM = "http://hl7.org/fhir/sid/icd-9-cm"
-#: the terminologies as HL7 v2 (table 0396) and CDA (OIDs) name them
-SYSTEMS = {
-    "LN": LOINC, "LOINC": LOINC, "2.16.840.1.113883.6.1": LOINC, "urn:oid:2.16.840.1.113883.6.1": LOINC,
-    "SCT": SNOMED, "SNM": SNOMED, "2.16.840.1.113883.6.96": SNOMED, "urn:oid:2.16.840.1.113883.6.96": SNOMED,
-    "I10C": ICD10CM, "2.16.840.1.113883.6.90": ICD10CM, "urn:oid:2.16.840.1.113883.6.90": ICD10CM,
-    "I10": ICD10, "2.16.840.1.113883.6.3": ICD10,
-    "I9C": ICD9CM, "I9": ICD9CM, "2.16.840.1.113883.6.103": ICD9CM,
-    "RXN": RXNORM, "RXNORM": RXNORM, "2.16.840.1.113883.6.88": RXNORM,
-}  # fmt: skip
 GENE_STUDIED = f"{LOINC}|48018-6"
 DIPLOTYPES = frozenset(
     (f"{LOINC}|84413-4", f"{LOINC}|47998-0")
@@ -68,29 +55,6 @@ def moment(text: str) -> str:
         return local.astimezone(UTC).strftime("%Y%m%d%H%M%S").zfill(14)
     except (ValueError, OverflowError):
         return ""
-
-
-@cache
-def _features() -> Mapping[str, tuple[str, ...]]:
-    """`system|code` -> the features that it stands for."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for name, feature in dictionary().items():
-        for code in feature.codes:
-            found[code].append(name)
-    return {code: tuple(names) for code, names in found.items()}
-
-
-def meant(codes: Iterable[str]) -> tuple[str, ...]:
-    """The features that these codes (`system|code`) stand for; of an ICD code also its broader ones."""
-    found: dict[str, None] = {}
-    for code in codes:
-        system, _, value = code.partition("|")
-        spellings = [code]
-        if system in (ICD10CM, ICD10, ICD9CM):
-            spellings += [f"{system}|{value[:n].rstrip('.')}" for n in range(min(len(value), 10) - 1, 2, -1)]
-        for spelling in spellings:
-            found |= dict.fromkeys(_features().get(spelling, ()))
-    return tuple(found)
 
 
 @dataclass(kw_only=True)
@@ -132,8 +96,14 @@ class Record:
         return bool(names)
 
     def present(self, codes: Iterable[str], when: str) -> None:
-        """Keeps that a condition or medication is there; its absence is never concluded."""
+        """Keeps that a condition is there; its absence is never concluded."""
         for name in meant(codes):
+            if (found := values.present(name)) is not None:
+                self._keep(name, found, when)
+
+    def takes(self, codes: Iterable[str], names: Iterable[str], when: str) -> None:
+        """Keeps that a medication is taken, by its codes or its name: most codes are of one product alone."""
+        for name in {*meant(codes), *prescribed(names)}:
             if (found := values.present(name)) is not None:
                 self._keep(name, found, when)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from db.errors import Rejected
-from ingest import coded
+from ingest import meanings
 from ingest.plaintext import json_document
 
 # Checked by hand rather than by fhir.resources: real exports break the specification in places that do not
@@ -86,7 +86,7 @@ def children(found: Resource, name: str) -> list[Resource]:
 def codes_of(found: Resource, name: str) -> list[str]:
     """A concept's codes as `system|code`."""
     return [
-        f"{coded.SYSTEMS.get(system, system)}|{string(coding.get('code'))}"
+        f"{meanings.SYSTEMS.get(system, system)}|{string(coding.get('code'))}"
         for coding in children(child(found, name), "coding")
         for system in [string(coding.get("system"))]
     ]

@@ -38,6 +38,7 @@ class Feature(BaseModel):
     names: tuple[str, ...] = ()  #: what else the column is called
     units: Mapping[str, float] = {}  #: further UCUM units (molar ones) -> factor to `unit`
     codes: tuple[str, ...] = ()  #: "http://loinc.org|2085-9": the codes that FHIR and HL7 name it by
+    drugs: tuple[str, ...] = ()  #: substances: a medication in whose name one stands makes it `yes`
 
 
 def read(folder: Path) -> dict[str, Feature]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from db.errors import Rejected
 from db.records import Evidence, Kind
-from ingest import coded
+from ingest import coded, meanings
 from ingest.coded import Record, moment
 from ingest.hl7v3 import every, first, has, local_name, root_of, words_of
 from ingest.plaintext import bounded, brief, last, loaded
@@ -192,7 +192,8 @@ def _medication(record: Record, found: ET.Element) -> None:
     if first(found, "statusCode").get("code", "active") in _VOID or _over(record, found):
         return
     drug = first(found, "consumable", "manufacturedProduct", "manufacturedMaterial", "code")
-    record.present(_codes(drug), _when(found))
+    names = [part.get("displayName", "") for part in (drug, *every(drug, "translation"))]
+    record.takes(_codes(drug), names, _when(found))
 
 
 def _over(record: Record, found: ET.Element) -> bool:
@@ -215,7 +216,7 @@ def _when(found: ET.Element) -> str:
 def _codes(concept: ET.Element) -> list[str]:
     """A concept's code and translations as `system|code`."""
     return [
-        f"{coded.SYSTEMS.get(system, system)}|{one.get('code', '')}"
+        f"{meanings.SYSTEMS.get(system, system)}|{one.get('code', '')}"
         for one in (concept, *every(concept, "translation"))
         for system in [one.get("codeSystem", "")]
         if one.get("code")

@@ -153,7 +153,9 @@ def _medication(record: Record, found: Resource, named: Mapping[str, Resource]) 
         return
     source = named.get(string(child(found, "medicationReference").get("reference")), {})
     codes = [*codes_of(found, "medicationCodeableConcept"), *codes_of(source, "code")]
-    record.present(codes, moment(string(found.get("authoredOn")) or string(found.get("effectiveDateTime"))))
+    names = [*spelled(child(found, "medicationCodeableConcept")), *spelled(child(source, "code"))]
+    when = moment(string(found.get("authoredOn")) or string(found.get("effectiveDateTime")))
+    record.takes(codes, names, when)
 
 
 def _document(record: Record, found: Resource, named: Mapping[str, Resource]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from db.errors import Rejected
 from db.records import Evidence, Kind
-from ingest import coded
+from ingest import coded, meanings
 from ingest.coded import Record, moment
 from ingest.foreign import foreign
 from ingest.plaintext import bounded, brief, loaded
@@ -149,7 +149,8 @@ def _hear(record: Record, segments: Sequence[Segment], *, st_is_text: bool) -> N
         elif segment.name == "ORC":
             ordered = segment.part(1)
         elif segment.name in ("RXE", "RXO") and ordered not in _CANCELLED:
-            record.present(_codes(segment, 2 if segment.name == "RXE" else 1), record.date)
+            drug = 2 if segment.name == "RXE" else 1
+            record.takes(_codes(segment, drug), [segment.part(drug, n) for n in (2, 5, 9)], record.date)
     _say(record, lines)
 
 
@@ -160,7 +161,7 @@ def _observation(record: Record, segment: Segment, when: str, *, st_is_text: boo
     found = segment.repeats(5)
     if kind == "ED":
         _embedded(record, segment, found)
-    elif kind in _TEXTS or (kind == "ST" and st_is_text and not coded.meant(codes)):
+    elif kind in _TEXTS or (kind == "ST" and st_is_text and not meanings.meant(codes)):
         return [(title, segment.plain(one)) for one in found]
     elif any(one.strip(" ^") for one in found):
         record.observe(codes, _cells(segment, kind, found), segment.part(6), moment(segment.part(14)) or when)
@@ -206,7 +207,9 @@ def _genotype(record: Record, segment: Segment, genes: dict[str, str]) -> None:
 def _codes(segment: Segment, number: int, system: str = "") -> list[str]:
     """A coded field's identifier and alternate as `system|code`."""
     pairs = ((segment.part(number, n), segment.part(number, n + 2) or system) for n in (1, 4))
-    return [f"{coded.SYSTEMS.get(name.strip().upper(), name)}|{code.strip()}" for code, name in pairs if code]
+    return [
+        f"{meanings.SYSTEMS.get(name.strip().upper(), name)}|{code.strip()}" for code, name in pairs if code
+    ]
 
 
 def _say(record: Record, lines: list[tuple[str, str]]) -> None:

@@ -74,6 +74,14 @@ def values(data: bytes) -> dict[str, float | str]:
     return dict(found.values)
 
 
+def test_a_medication_is_told_by_its_substance() -> None:
+    code = '<code code="1" codeSystem="2.16.840.1.113883.6.88" displayName="amiodarone 200 MG Oral Tablet"/>'
+    for tag in ("manufacturedMaterial", "manufacturedProduct", "consumable"):
+        code = f"<{tag}>{code}</{tag}>"
+    drug = f'<substanceAdministration moodCode="EVN">{code}</substanceAdministration>'
+    assert values(structured(WEIGHT, section(entry=drug)))["amiodarone_use"] == "yes"
+
+
 def text(data: bytes) -> str:
     found = cda.payload(data, Kind.NOTE)
     assert isinstance(found, Note)

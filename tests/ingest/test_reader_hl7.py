@@ -65,6 +65,12 @@ def test_the_sample_is_a_table_and_a_note(read) -> None:
     assert found.facts["message"] == "ORU^R01"
 
 
+@pytest.mark.parametrize("drug", ["703^Amiodarone^RXN", "PACERONE^amiodarone 200 mg tablet^L"])
+def test_an_ordered_medication_is_told_by_its_substance(drug: str) -> None:
+    assert values(message(PID, WEIGHT, "ORC|NW", f"RXE||{drug}"))["amiodarone_use"] == "yes"
+    assert "amiodarone_use" not in values(message(PID, WEIGHT, "ORC|CA", f"RXE||{drug}"))
+
+
 def test_the_sample_s_values_are_in_the_features_units() -> None:
     found = values(SAMPLE.read_bytes())
     assert found["glucose"] == pytest.approx(6.1 * 18.016)
