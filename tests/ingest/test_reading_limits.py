@@ -26,11 +26,12 @@ MODULE = unruly.__name__
 
 @pytest.fixture
 def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelter]:
-    """The one child that reads, half a second of processor time for a question, a minute on the clock."""
+    """The one child that reads, half a second of processor time for a question, ten minutes on the clock."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     children = Shelters(MODULE, answers.SECONDS)
     monkeypatch.setattr(reading, "_children", children)
     monkeypatch.setattr(reading, "SECONDS", 0.5)
+    monkeypatch.setattr(shelter, "PATIENCE", 60)
     for kept in (reading._foreseen, reading._refused):
         kept.clear()
     yield children.children[0]
