@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,6 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from db.errors import Misconfigured
-from db.logs import get, place
 from models.card import ModelCard
 
 if TYPE_CHECKING:
@@ -27,13 +27,12 @@ if TYPE_CHECKING:
 
     Compute = Callable[[Tensor], Tensor]
 
-log = get("models")
-
 REFERENCE = "torch-fp32"
 STREAMS = (
     4  #: parts of a batch computed side by side at most; a lone input has its share of the threads alone
 )
 FILE = "backends.json"  #: what was measured on this machine, in the home's `models/`
+_exporting = threading.Lock()  # torch traces one network at a time: two at once spoil each other's graphs
 
 
 def names(device: str) -> tuple[str, ...]:
@@ -107,9 +106,12 @@ def _openvino(network: nn.Module, example: Tensor, free: Mapping[int, int], prec
     import openvino
     import torch
 
-    _hush()
     shape = [-1 if axis in free else size for axis, size in enumerate(example.shape)]
-    graph = openvino.convert_model(network, example_input=example, input=shape)
+    with _exporting, torch.no_grad():
+        _hush()
+        # torch would trace again to compare, at half the cost of all; a worker compares answers instead
+        traced = torch.jit.trace(network, example, check_trace=False, strict=False)  # type: ignore[no-untyped-call]
+        graph = openvino.convert_model(traced, example_input=example, input=shape)
     count, threads = streams()
     settings = {
         "INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": count,
@@ -138,11 +140,11 @@ def _onnxruntime(network: nn.Module, example: Tensor, free: Mapping[int, int]) -
     import onnxruntime
     import torch
 
-    _hush()
     two = torch.cat([example, example])  # a first dimension of one would be taken for a constant
     sizes = {axis: step * torch.export.Dim(f"size{axis}") for axis, step in free.items()}
     count, threads = streams()
-    with tempfile.TemporaryDirectory() as folder:
+    with _exporting, tempfile.TemporaryDirectory() as folder:
+        _hush()
         path = Path(folder) / "network.onnx"
         program = torch.onnx.export(network, (two,), dynamo=True, dynamic_shapes=(sizes,), verbose=False)
         if program is None:
@@ -227,25 +229,6 @@ def fastest(folder: Path, card: ModelCard, device: str) -> str:
         == (card.name, card.weights_sha256, machine(), device) and m.backend in names(device)
     ]  # fmt: skip
     return max(fits, key=lambda m: m.speedup).backend if fits else REFERENCE
-
-
-def choose(model: Any, folder: Path) -> str | None:
-    """Lets a model compute by the fastest back-end admitted; its name, None where it has no choice.
-
-    One that cannot be built any more leaves the reference, and is told of: a study read slowly is read.
-    """
-    use = getattr(model, "use", None)
-    if use is None:
-        return None
-    name = fastest(folder, model.card, model.device)
-    if name != REFERENCE:
-        try:
-            use(name)
-        except Exception as error:  # noqa: BLE001 - whatever a library raises here, the reference is there
-            log.error("backend_failed", model=model.card.name, backend=name, error=place(error))
-            use(REFERENCE)
-            return REFERENCE
-    return name
 
 
 def pinned(batch: torch.Tensor, device: str) -> torch.Tensor:

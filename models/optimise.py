@@ -7,16 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import cycle, pairwise
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
 from db.errors import Misconfigured
+from db.logs import get, place
 from db.records import Diagnosis
 from models import backends, registry
 from models.backends import REFERENCE, Measured
 from models.payloads import Payload
+
+log = get("models")
 
 EXACT = 1e-6  #: how far a probability of an fp32 back-end may lie from the reference's
 NEAR = 0.02  #: and of another one
@@ -72,6 +76,30 @@ def optimise(
         base = seconds if backend == REFERENCE else base
         found.append(_measured(model, backend, base, seconds, answers, len(payloads)))
     return found
+
+
+def choose(model: Any, folder: Path, payloads: Sequence[Payload]) -> str | None:
+    """Lets a model compute by the fastest back-end admitted; its name, None where it has no choice.
+
+    It is built anew at each start: one that cannot be, or that no longer answers these inputs as the
+    reference does, leaves the reference, and is told of: a study read slowly is read.
+    """
+    if not hasattr(model, "use"):
+        return None
+    name = backends.fastest(folder, model.card, model.device)
+    if name == REFERENCE:
+        return name
+    try:
+        expected = model.examine(payloads)
+        model.use(name)
+        reason = refusal(compared(expected, model.examine(payloads)), exact=name.endswith("fp32"))
+    except Exception as error:  # noqa: BLE001 - whatever a library raises here, the reference is there
+        reason = place(error)
+    if not reason:
+        return name
+    log.error("backend_failed", model=model.card.name, backend=name, error=reason)
+    model.use(REFERENCE)
+    return REFERENCE
 
 
 def _answers(model: Any, payloads: Sequence[Payload]) -> list[Diagnosis]:

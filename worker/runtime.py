@@ -16,7 +16,7 @@ from db import metrics
 from db.errors import Misconfigured
 from db.logs import get, place
 from db.records import Diagnosis, Finding
-from models import backends, registry
+from models import backends, optimise, registry
 from models.card import ModelCard
 from models.registry import Model, Preparing
 from worker.blame import free_memory
@@ -153,9 +153,10 @@ class Runtime:
     def _opened(self, card: ModelCard) -> Model:
         """A model opened, warmed up, and the newest on the shelf."""
         model = registry.load(card.name, self.device)
+        example = [registry.family(card.name).example()]
         if self.folder is not None:
-            backends.choose(model, self.folder)
-        model.examine([registry.family(card.name).example()])
+            optimise.choose(model, self.folder, example)
+        model.examine(example)
         with self._lock:
             self.models[card.name] = model
             self._make_room(card.name)

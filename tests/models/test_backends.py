@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from structlog.testing import capture_logs
 
 from db.errors import Misconfigured
+from db.logs import get
 from db.records import Diagnosis
 from models import backends, optimise, registry
 from models.backends import REFERENCE, Measured
@@ -155,6 +159,23 @@ def test_a_back_end_that_no_longer_builds_leaves_the_reference(
     assert backend_of(runtime.models["ecg-beat"]) == REFERENCE
 
 
+def test_a_back_end_that_no_longer_answers_as_the_reference_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoilt(network: torch.nn.Module, *_: object) -> Callable[[torch.Tensor], torch.Tensor]:
+        return lambda batch: -network(batch)
+
+    backends.record(tmp_path, [entry("ecg-beat", "torch-bf16", 1.5)])
+    monkeypatch.setattr(backends, "_torch_bf16", spoilt)
+    monkeypatch.setattr(optimise, "NEAR", 1e-6)  # however little the networks weigh in a reading
+    monkeypatch.setattr(optimise, "log", get("models"))  # one that was used before stays as it was
+    with capture_logs() as said:
+        runtime = Runtime("cpu", folder=tmp_path)
+        runtime.load([registry.card("ecg-beat")])
+    assert backend_of(runtime.models["ecg-beat"]) == REFERENCE
+    assert [str(s["error"])[:21] for s in said if s["event"] == "backend_failed"] == ["a probability differs"]
+
+
 def entry(name: str, backend: str, speedup: float) -> Measured:
     return Measured(
         model=name, weights_sha256=registry.card(name).weights_sha256, machine=backends.machine(),
@@ -200,6 +221,29 @@ def test_batches_side_by_side_each_get_their_own_answers(
         for batch, answers in zip(batches, lanes.map(answer, batches), strict=True):
             with torch.inference_mode():
                 assert torch.allclose(answers, net(batch), rtol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "exporter"), [("openvino-fp32", "jit.trace"), ("onnxruntime-fp32", "onnx.export")]
+)
+def test_networks_are_exported_one_after_the_other(
+    name: str, exporter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two exports at once spoil each other's graphs: what torch keeps meanwhile belongs to the process."""
+    if name not in backends.names("cpu"):
+        pytest.skip(f"no {name} here")
+    both, together = threading.Barrier(2), []
+
+    def meets(*_: object, **__: object) -> None:
+        with suppress(threading.BrokenBarrierError):
+            together.append(both.wait(0.3))
+        raise OSError("long enough")
+
+    monkeypatch.setattr(f"torch.{exporter}", meets)
+    with ThreadPoolExecutor(2) as loaders:
+        built = [loaders.submit(backends.build, name, small(), torch.zeros(2, 1, 8, 8)) for _ in range(2)]
+        assert [str(b.exception()) for b in built] == ["long enough"] * 2
+    assert not together
 
 
 @pytest.mark.parametrize("name", [n for n in backends.names("cpu") if "torch" not in n])
