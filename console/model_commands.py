@@ -60,13 +60,19 @@ def list_models(as_json: Json = False) -> None:
 
 
 @models.command()
-def card(name: Name, as_json: Json = False) -> None:
-    """A model's card: use, limits, data, figures, operating points, weights."""
+def card(name: Name, home: Home = None, as_json: Json = False) -> None:
+    """A model's card: use, limits, data, figures, operating points, weights; back-ends on this machine."""
     from models import registry
 
+    if home is not None:
+        from db.settings import load
+
+        registry.only_in(load(home).folder("models"))
     found = registry.card(name)
+    here = _backends(found, home)
     if as_json:
-        answer_json({**found.model_dump(mode="json"), "weights_sha256": found.weights_sha256})
+        more = {"weights_sha256": found.weights_sha256, "backends": here}
+        answer_json({**found.model_dump(mode="json"), **more})
         return
     answer(f"{found.name} {found.version}: {found.title}\n\n{found.question}\n{found.intended_use}\n")
     answer("Limits\n" + "\n".join(f"  - {line}" for line in found.limits))
@@ -81,7 +87,11 @@ def card(name: Name, as_json: Json = False) -> None:
     table("Data", ["name", "licence", "use"], [[d.name, d.licence, d.use] for d in found.data])
     table("Weights", ["file", "sha256"], [[w.file, w.sha256] for w in found.weights])
     answer(found.notes)
-    _backends(found.name)
+    if here:
+        columns = ["back-end", "device", "times the reference", "worst difference", "admitted", "at", "used"]
+        table("Back-ends on this machine", columns, [
+            [m["backend"], m["device"], m["speedup"], m["worst"], m["admitted"], m["at"], m["used"]]
+            for m in here])  # fmt: skip
 
 
 def _data(name: str, given: Path | None) -> Path:
@@ -95,17 +105,21 @@ def _data(name: str, given: Path | None) -> Path:
     raise typer.BadParameter("name a file or folder that is there", param_hint="--data")
 
 
-def _backends(name: str) -> None:
-    """What `optimise` measured of a model on this machine."""
+def _backends(card: ModelCard, home: Path | None) -> list[dict[str, Any]]:
+    """What `optimise` measured of a model on this machine, and which of them its next start takes."""
+    from dataclasses import asdict
+
     from db.settings import load
     from models import backends
 
-    here = [m for m in backends.recorded(load(None).folder("models"))
-            if m.model == name and m.machine == backends.machine()]  # fmt: skip
-    if here:
-        rows = [[m.backend, m.device, m.speedup, m.worst, m.admitted, m.at] for m in here]
-        columns = ["back-end", "device", "times the reference", "worst difference", "admitted", "at"]
-        table("Back-ends on this machine", columns, rows)
+    settings = load(home)
+    folder = settings.folder("models")
+    here = [m for m in backends.recorded(folder)
+            if (m.model, m.weights_sha256, m.machine)
+            == (card.name, card.weights_sha256, backends.machine())]  # fmt: skip
+    auto = settings.backend == "auto"
+    used = {m.device: backends.fastest(folder, card, m.device) if auto else backends.REFERENCE for m in here}
+    return [asdict(m) | {"used": m.backend == used[m.device]} for m in here]
 
 
 def _part(name: str, part: str) -> Any:
