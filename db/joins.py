@@ -41,7 +41,9 @@ def others(writer: Writer, one: Partner, kind: Kind) -> list[Partner]:
         Evidence.case_id == one.case_id, Evidence.kind == kind, Evidence.removed_at.is_(None),
         Evidence.id != one.evidence_id,
     )  # fmt: skip
-    return [_partner(row) for row in writer.connection.execute(query.order_by(Evidence.received_at))]
+    return [
+        _partner(row) for row in writer.connection.execute(query.order_by(Evidence.received_at, Evidence.id))
+    ]
 
 
 def _chosen() -> Any:
