@@ -326,3 +326,22 @@ def test_the_map_needs_no_pass_backwards() -> None:
     with torch.inference_mode():
         found = Together(model.members).eval()(films)[:, 3:].reshape(2, 10, 10)  # type: ignore[attr-defined]
     assert torch.allclose(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_batch_for_a_gpu_is_copied_from_pinned_memory_without_waiting() -> None:
+    asked: list[object] = []
+
+    class Batch:
+        def pin_memory(self) -> Batch:
+            asked.append("pinned")
+            return self
+
+        def to(self, device: str, *, non_blocking: bool) -> Batch:
+            asked.append((device, non_blocking))
+            return self
+
+    batch = Batch()
+    assert backends.pinned(batch, "cpu") is batch  # type: ignore[arg-type]
+    assert asked == []
+    assert backends.pinned(batch, "cuda:0") is batch  # type: ignore[arg-type]
+    assert asked == ["pinned", ("cuda:0", True)]
