@@ -32,6 +32,7 @@ _SUFFIXES = {
     ".xml": ("an XML document of another kind than C-CDA", _CODED),
     ".nii": ("a NIfTI volume", _DICOM),
     ".atr": ("a WFDB record's annotations", "Send the record's header and its signals."),
+    ".dat": ("a file of signals that no WFDB header here names", "Send its header (.hea) beside it."),
     ".edf": ("an EDF recording", "Send it as a WFDB record, or as a DICOM waveform."),
     ".arff": ("an ARFF table", "Send it as CSV."),
     ".html": ("a web page", _NOTE),

@@ -168,7 +168,9 @@ def lines(
         parts.append(
             f'<path class="axis" stroke-dasharray="3 3" d="M{across:.1f} {frame.top}V{frame.bottom}"/>'
         )
-        parts.append(_text(across + 4, frame.bottom - 6, word))
+        room = across + 4 + 7 * len(word) <= frame.width
+        side, anchor = (4, "start") if room else (-4, "end")
+        parts.append(_text(across + side, frame.bottom - 6, word, anchor=anchor))
     return _svg(frame.width, frame.height, f"{y_label} over {x_label}", parts)
 
 

@@ -26,7 +26,7 @@ class Question(BaseModel):
     prior: float  #: probability before any finding
     source: str  #: where the prior is from
     codes: tuple[str, ...]  #: "system|code"; a trailing * stands for all that begin so
-    base: Mapping[str, float]  #: model -> share of positives where its probabilities were calibrated
+    base: Mapping[str, float]  #: released model -> share of positives where it was calibrated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +104,8 @@ def _term(result: Mapping[str, Any], question: Question) -> Term | None:
     if not _speaks(f"{finding['system']}|{finding['code']}", question):
         return None
     probability, base = result["probability"], question.base.get(str(result["model"]))
+    if "+" in str(result.get("model_version", "")):  # trained anew: on which share of positives is not known
+        base = None
     added = None
     if probability is not None and base is not None:
         added = round(_log_odds(float(probability)) - _log_odds(base), 4)

@@ -198,6 +198,7 @@ def test_the_note_type_is_one_of_a_fixed_list(read) -> None:
         (b"age,sex\n\0", ".csv", "named as a table"),
         (b"\x5c\x01\0\0" + bytes(340) + b"n+1\0", ".nii", "NIfTI"),
         (b"100 2 360 650000", ".atr", "WFDB"),
+        (b"\x01\x02\x03\x80", ".dat", "WFDB"),
     ],
 )
 def test_known_kinds_are_named(head: bytes, suffix: str, kind: str) -> None:
@@ -205,7 +206,7 @@ def test_known_kinds_are_named(head: bytes, suffix: str, kind: str) -> None:
     assert found is not None
     assert found[0] == "unsupported-kind"
     assert kind in found[1]
-    assert not note.claims(head, ".txt") or suffix in (".csv", ".atr")
+    assert not note.claims(head, ".txt") or suffix in (".csv", ".atr", ".dat")
 
 
 @pytest.mark.parametrize(

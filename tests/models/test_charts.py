@@ -76,3 +76,9 @@ def test_a_heat_map_shades_by_size_and_leaves_the_unknown_blank() -> None:
 def test_a_heat_map_of_another_shape_is_refused() -> None:
     with pytest.raises(ValueError, match=r"expected \(1, 2\)"):
         charts.heat([[1]], rows=["a"], columns=["b", "c"])
+
+
+def test_a_mark_at_the_edge_is_named_where_there_is_room() -> None:
+    svg = charts.lines([("", [0, 10], [1, 0])], x_label="t", y_label="S", marks=[(5, "half"), (10, "1825")])
+    assert re.search(r'text-anchor="start">half<', svg)
+    assert re.search(r'text-anchor="end">1825<', svg)

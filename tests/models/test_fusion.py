@@ -41,6 +41,12 @@ def test_odds_multiply() -> None:
     assert found.probability == pytest.approx(0.3330, abs=5e-4)
 
 
+def test_a_model_trained_anew_is_compared_alone() -> None:
+    (found,) = answers([film(0.9, model_version="1.0.0+0a1b2c3d"), note("negated")])
+    assert found.probability is None
+    assert found.contradiction
+
+
 def test_a_film_that_shows_what_the_note_denies_is_a_contradiction() -> None:
     (found,) = answers([film(0.9), note("negated")])
     assert found.contradiction
