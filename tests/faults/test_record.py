@@ -19,6 +19,7 @@ from db.ledger import Sighting
 from faults.conftest import Seen
 from faults.postgres import Postgres
 from faults.world import ROOT, World, assert_sound, note
+from telling import tells
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 short = pytest.mark.faults_short
@@ -183,7 +184,10 @@ def test_row_24_no_word_of_the_patient_anywhere(world: World, seen: Seen) -> Non
         if process.poll() is None:
             texts[f"/proc/{process.pid}"] = Path(f"/proc/{process.pid}/cmdline").read_text()
     leaks = [
-        (where, word) for where, told in texts.items() for word in CANARY if word in told or word in where
+        (where, word)
+        for where, told in texts.items()
+        for word in CANARY
+        if tells(told, word) or tells(where, word)
     ]
     assert leaks == []
     seen.saw(f"{len(texts)} places searched")
