@@ -11,7 +11,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from db.errors import Unavailable
@@ -19,7 +21,7 @@ from db.ids import new_id
 from db.keys import Keys
 from db.sealing import CHUNK, Plain, SealingKey, blocks, chunks, unseal
 
-GROUP = 3  #: from so many payloads on, two syncs of the whole file system cost less than two for each
+SYNCS = 16  #: files that are synced at once: the disk takes them together
 HALF_SECONDS = 3600  #: older than any payload that is still being written
 START_WRITING = 2  # SYNC_FILE_RANGE_WRITE
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -95,7 +97,8 @@ class Archive:
             raise Unavailable(f"archive: cannot remove ({error.strerror}); see `wetread doctor`") from error
 
 
-Seal = Callable[[Sequence[tuple[Path, Path]]], Sequence[str | None]]  #: (target, source) -> SHA-256
+#: files as (target, source), sealed and synced; the SHA-256 of each
+Seal = Callable[[Sequence[tuple[Path, Path]]], Sequence[str | None]]
 
 
 class Batch:
@@ -105,10 +108,10 @@ class Batch:
         self._archive = archive
         self._keys = keys
         self._sealed: dict[str, Path] = {}  #: digest -> where it lies until it is stored
+        self._unsynced: set[Path] = set()  #: of those, whose bytes may not be on the disk yet
         self._changed: set[Path] = set()  #: folders whose names are to be synced
         self._ending = f"{os.getpid()}.{socket.gethostname()}.tmp"  #: whose half files these are
         self._lock = threading.Lock()
-        self._folder: int | None = None  #: open since before the first write, to be told of its failures
 
     def put(self, source: Path) -> str:
         """Seals a file and returns its SHA-256, in one look at its bytes.
@@ -116,10 +119,10 @@ class Batch:
         Raises Unavailable when it cannot be written, or was changed by its sender meanwhile.
         """
         temporary = self._temporary()
-        return self._keep(seal_to(temporary, source, self._keys), temporary)
+        return self._keep(seal_to(temporary, source, self._keys), temporary, synced=False)
 
     def put_all(self, sources: Sequence[Path], seal: Seal) -> list[str | None]:
-        """The same of several files, sealed elsewhere; None of one that is gone. Raises as `put`."""
+        """The same of several files, sealed and synced elsewhere; None of a file that is gone."""
         pairs = [(self._temporary(), source) for source in sources]
         try:
             digests = seal(pairs)
@@ -128,7 +131,7 @@ class Batch:
                 temporary.unlink(missing_ok=True)
             raise
         kept = zip(digests, pairs, strict=True)
-        return [digest and self._keep(digest, temporary) for digest, (temporary, _) in kept]
+        return [digest and self._keep(digest, temporary, synced=True) for digest, (temporary, _) in kept]
 
     def put_bytes(self, data: bytes) -> str:
         """Seals bytes and returns their SHA-256. Raises Unavailable."""
@@ -136,7 +139,7 @@ class Batch:
         if not self._is_there(digest):
             temporary = self._temporary()
             pieces = (data[i : i + CHUNK] for i in range(0, max(len(data), 1), CHUNK))
-            self._keep(_seal(temporary, pieces, self._keys)[0], temporary)
+            self._keep(_seal(temporary, pieces, self._keys)[0], temporary, synced=False)
         return digest
 
     def settle(self) -> None:
@@ -145,30 +148,17 @@ class Batch:
         A name that outlived its bytes would be taken for the payload ever after. Raises Unavailable.
         """
         with _written():
-            if self._folder is None or len(self._sealed) < GROUP or not _syncs_all():
-                self._settle_each()
-            else:
-                _sync_all(self._folder)
-                self._rename()
-                _sync_all(self._folder)
+            sync_each(self._unsynced.intersection(self._sealed.values()))
+            self._rename()
+            sync_each(self._changed)
         self._sealed.clear()
+        self._unsynced.clear()
         self._changed.clear()
 
     def abandon(self) -> None:
         """Removes what was put and not settled."""
         for digest in list(self._sealed):
             self._drop(digest)
-        if self._folder is not None:
-            os.close(self._folder)
-            self._folder = None
-
-    def _settle_each(self) -> None:
-        for temporary in self._sealed.values():
-            with _opened(temporary) as descriptor:
-                os.fsync(descriptor)
-        self._rename()
-        for folder in sorted(self._changed):
-            sync_folder(folder)
 
     def _rename(self) -> None:
         """Gives the payloads their names."""
@@ -182,16 +172,16 @@ class Batch:
 
     def _temporary(self) -> Path:
         """Where a payload lies before it has a name. Raises Unavailable."""
-        with _written(), self._lock:
-            if self._folder is None:
-                self._archive.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._folder = os.open(self._archive.folder, os.O_RDONLY)
+        with _written():
+            self._archive.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self._archive.folder / f".{new_id()}.{self._ending}"
 
-    def _keep(self, digest: str, temporary: Path) -> str:
+    def _keep(self, digest: str, temporary: Path, *, synced: bool) -> str:
         """Notes what was sealed, once."""
         with self._lock:
             kept = None if self._is_there(digest) else self._sealed.setdefault(digest, temporary)
+            if kept is temporary and not synced:
+                self._unsynced.add(temporary)
         if kept is not temporary:
             temporary.unlink()
         return digest
@@ -246,24 +236,26 @@ def _write(path: Path, sealed: Iterable[memoryview]) -> None:
         os.close(descriptor)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
+def sync_each(paths: Iterable[Path]) -> None:
+    """Brings files or folders to the disk, several at once. Raises OSError.
+
+    Not by one sync of the whole file system, which waits for whatever other programs have written to it.
+    """
+    for _ in _syncers().map(_sync, paths):
+        pass
+
+
+@cache
+def _syncers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(SYNCS, "sync")
+
+
+def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        yield descriptor
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _syncs_all() -> bool:
-    return _libc is not None and hasattr(_libc, "syncfs")
-
-
-def _sync_all(descriptor: int) -> None:
-    """Brings a whole file system to the disk: whatever was written to it before this call. Raises OSError."""
-    if _libc is not None and _libc.syncfs(descriptor) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
 
 
 def seal_to(target: Path, source: Path, keys: SealingKey) -> str:
@@ -327,5 +319,4 @@ def seal_file(target: Path, plain: Iterable[Plain], keys: Keys) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Makes renames in a folder durable."""
-    with _opened(folder) as descriptor:
-        os.fsync(descriptor)
+    _sync(folder)

@@ -140,7 +140,7 @@ def test_no_name_is_given_before_the_bytes_are_synced(
     def named(_: object) -> None:
         seen.append(sum(p.is_file() for p in archive.folder.glob("??/*")))
 
-    monkeypatch.setattr("db.archive._sync_all", named)
+    monkeypatch.setattr("db.archive.sync_each", named)
     with archive.batch() as batch:
         for number in range(40):
             batch.put_bytes(b"%d" % number)
@@ -151,7 +151,7 @@ def test_a_sync_that_fails_names_nothing(archive: Archive, monkeypatch: pytest.M
     def full(_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("db.archive._sync_all", full)
+    monkeypatch.setattr("db.archive.sync_each", full)
     batch = Batch(archive, archive._keys)
     for number in range(40):
         batch.put_bytes(b"%d" % number)

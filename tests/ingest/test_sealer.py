@@ -96,3 +96,15 @@ def test_only_many_files_are_worth_another_process(bench: Bench, count: int, els
     bench.settle()
     assert bench.files() == {"ready": count}
     assert (sealer._child.process is not None) is elsewhere
+
+
+def test_what_is_sealed_is_on_the_disk_before_it_is_answered_for(
+    tmp_path: Path, key: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(sealer, "sync_each", synced.extend)
+    present, gone = files(tmp_path / "in", 2)
+    gone.unlink()
+    pairs = [[str(tmp_path / "one"), str(present)], [str(tmp_path / "two"), str(gone)]]
+    sealer._answer({"key": key.id, "files": pairs}, key.archive)
+    assert synced == [tmp_path / "one"]
