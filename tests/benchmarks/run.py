@@ -2,12 +2,15 @@
 
 usage: python -m benchmarks.run [--only PART,...] [--short] [--runs N] [--share S] [--keep FILE] [--page FILE]
     [--folder DIR]
+
+A share's figures are kept in a file of their own, and never stand on the page.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -45,16 +48,23 @@ def main() -> int:
     wanted = [name for name in asked.only.split(",") if name]
     if unknown := set(wanted) - set(PARTS):
         parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    if len(wanted) > 1:
-        return _each_apart(asked, wanted)
-    asked.keep.parent.mkdir(parents=True, exist_ok=True)
-    log = asked.keep.with_suffix(".log").open("ab")
+    failed = _each_apart(asked, wanted) if len(wanted) > 1 else _measured(asked, wanted)
+    if asked.page and asked.share == 1 and (lacking := _publish(asked.page, asked.keep)):
+        _say(f"{asked.page} stays as it is: it tells of {', '.join(lacking)} too, not measured here so far")
+    return failed
+
+
+def _measured(asked: argparse.Namespace, wanted: Sequence[str]) -> int:
+    """Runs parts in this process, keeps and says their figures."""
+    kept = asked.keep if asked.share == 1 else asked.keep.with_stem(f"{asked.keep.stem}-{asked.share:g}")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    log = kept.with_suffix(".log").open("ab")
     os.dup2(log.fileno(), 2)  # the services' logs; figures go to standard output
     for name in wanted:
         with tempfile.TemporaryDirectory(prefix="wetread-bench-", dir=asked.folder) as folder:
             options = Options(
                 Path(folder),
-                asked.keep.parent.absolute(),
+                kept.parent.absolute(),
                 runs=1 if asked.short else asked.runs,
                 short=asked.short,
                 share=asked.share,
@@ -62,20 +72,19 @@ def main() -> int:
             start = time.perf_counter()
             found = importlib.import_module(f"benchmarks.{name}").run(options)
             seconds = time.perf_counter() - start
-        figures.record(asked.keep, name, found, options.skipped, seconds)
+        figures.record(kept, name, found, options.skipped, seconds)
         _say(f"{name} ({seconds:.0f} s)", *figures.rows(found), *(f"  {f.note}" for f in found if f.note))
         _say(*(f"  not measured: {reason}" for reason in options.skipped))
-    if asked.page:
-        _written(asked.page, figures.page(asked.keep, PARTS))
     return 0
 
 
 def _each_apart(asked: argparse.Namespace, wanted: Sequence[str]) -> int:
     """Each part in a process of its own: what one leaves in memory is no other's."""
-    same = [f"--{name}={value}" for name in ("runs", "share", "keep", "page", "folder")
+    same = [f"--{name}={value}" for name in ("runs", "share", "keep", "folder")
             if (value := getattr(asked, name)) is not None] + ["--short"] * asked.short  # fmt: skip
     command = [sys.executable, "-m", "benchmarks.run", *same]
-    return max([subprocess.run([*command, f"--only={name}"], check=False).returncode for name in wanted])
+    ended = [subprocess.run([*command, f"--only={name}"], check=False).returncode for name in wanted]
+    return int(any(ended))  # one that was killed ended below nought
 
 
 def _say(*lines: str) -> None:
@@ -83,13 +92,21 @@ def _say(*lines: str) -> None:
     sys.stdout.flush()
 
 
-def _written(path: Path, text: str) -> None:
-    """Puts the figures between the page's two marks; what stands around them is written by hand."""
+def _publish(page: Path, kept: Path) -> list[str]:
+    """Puts what was kept between the page's two marks; what stands around them is written by hand.
+
+    Returns the parts that stand on the page and were not measured here: then it stays as it is, for figures
+    of two machines do not belong on one page.
+    """
     begin, close = "<!-- figures -->", "<!-- end of figures -->"
-    page = path.read_text("utf-8") if path.is_file() else f"{begin}\n{close}\n"
-    before, _, rest = page.partition(begin)
-    _, _, after = rest.partition(close)
-    path.write_text(f"{before}{begin}\n\n{text}\n{close}{after}", "utf-8")
+    text = page.read_text("utf-8") if page.is_file() else f"{begin}\n{close}\n"
+    before, _, rest = text.partition(begin)
+    old, _, after = rest.partition(close)
+    held = json.loads(kept.read_text("utf-8")) if kept.is_file() else {}
+    if lacking := [name for name in PARTS if f"\n### {name}\n" in old and name not in held]:
+        return lacking
+    page.write_text(f"{before}{begin}\n\n{figures.page(kept, PARTS)}\n{close}{after}", "utf-8")
+    return []
 
 
 if __name__ == "__main__":
