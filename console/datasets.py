@@ -22,6 +22,11 @@ def of(name: str, data: Path) -> Iterator[None]:
 
     try:
         yield
+    except (IsADirectoryError, NotADirectoryError) as error:
+        there, asked = ("folder", "file") if data.is_dir() else ("file", "folder")
+        raise Misconfigured(
+            f"{data.name} is a {there}, {name} reads a {asked}; docs/training.md tells each family's layout"
+        ) from error
     except UNFIT as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         ours = Path(frame.filename).is_relative_to(ROOT) and "site-packages" not in frame.filename

@@ -73,6 +73,12 @@ def test_without_one_the_release_s_is_measured(
     assert found["weights_sha256"] == registry.card("note-assertion").weights_sha256
 
 
+def test_a_folder_in_the_place_of_a_file_ends_in_a_sentence(wetread: Wetread, tmp_path: Path) -> None:
+    said = wetread("models", "evaluate", "splice-site", "--data", str(tmp_path))
+    assert (said.code, said.out) == (1, "")
+    assert f"{tmp_path.name} is a folder, splice-site reads a file" in said.err
+
+
 @pytest.mark.parametrize("verb", ["evaluate", "train"])
 def test_data_of_another_layout_end_in_a_sentence(wetread: Wetread, tmp_path: Path, verb: str) -> None:
     (tmp_path / "labs.csv").write_text("name,age\nCanary Clara,7\n")
