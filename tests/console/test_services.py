@@ -23,6 +23,6 @@ def test_what_reads_is_there_before_the_first_file(tmp_path: Path, valkey_url: s
 def _children(pid: int) -> str:
     """The command lines of a process's children."""
     done = subprocess.run(
-        ["ps", "-o", "args=", "--ppid", str(pid)], capture_output=True, text=True, check=False
+        ["ps", "-ww", "-o", "args=", "--ppid", str(pid)], capture_output=True, text=True, check=False
     )
     return done.stdout
