@@ -52,19 +52,7 @@ def accept(
     look_after: seconds to leave its series alone (db/arrivals.py: arrive).
     Raises Rejected `conflict` when its UID is already held by other bytes.
     """
-    known = None
-    if not writer.is_absent("digest", digest):
-        known = writer.connection.execute(statements.KNOWN, {"digest": digest}).one_or_none()
-    if known is not None:
-        retention.restored(writer, known.id)
-        jobs.owe_later(writer, known.case_id, known.id, digest, owed)  # a model may have come since
-        conclude_later(writer, file_id, FileState.DUPLICATE, digest=digest, evidence_id=known.id)
-        return FileState.DUPLICATE
-    if (same := _same_message(writer, evidence)) is not None:
-        conclude_later(
-            writer, file_id, FileState.DUPLICATE, reason="same-message", digest=digest, evidence_id=same,
-            sentence="the same message was received before in other bytes; that reading stands",
-        )  # fmt: skip
+    if _is_duplicate(writer, file_id, evidence, digest, owed):
         return FileState.DUPLICATE
     evidence_id, case_id, content = _record(writer, evidence, digest, size)
     if evidence.series_uid or evidence.study_uid:
@@ -83,6 +71,27 @@ def accept(
     state = FileState.READY if owed or awaits_series else FileState.DONE
     conclude_later(writer, file_id, state, digest=digest, evidence_id=evidence_id)
     return state
+
+
+def _is_duplicate(
+    writer: Writer, file_id: str, evidence: Evidence, digest: str, owed: Sequence[Owed]
+) -> bool:
+    """Whether these bytes, or this message, are on record; the file is then concluded as a duplicate."""
+    known = None
+    if not writer.is_absent("digest", digest):
+        known = writer.connection.execute(statements.KNOWN, {"digest": digest}).one_or_none()
+    if known is not None:
+        retention.restored(writer, known.id)
+        jobs.owe_later(writer, known.case_id, known.id, digest, owed)  # a model may have come since
+        conclude_later(writer, file_id, FileState.DUPLICATE, digest=digest, evidence_id=known.id)
+        return True
+    if (same := _same_message(writer, evidence)) is None:
+        return False
+    conclude_later(
+        writer, file_id, FileState.DUPLICATE, reason="same-message", digest=digest, evidence_id=same,
+        sentence="the same message was received before in other bytes; that reading stands",
+    )  # fmt: skip
+    return True
 
 
 def _same_message(writer: Writer, evidence: Evidence) -> str | None:

@@ -63,7 +63,6 @@ class Code:
 
 SNOMED = "http://snomed.info/sct"
 ICD10CM = "http://hl7.org/fhir/sid/icd-10-cm"
-RADLEX = "http://radlex.org"
 LOINC = "http://loinc.org"
 WETREAD = "https://wetread.dev/codes"  #: concepts that no terminology names; listed on the model's card
 

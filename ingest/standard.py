@@ -16,7 +16,6 @@ LONG_VRS = frozenset(
     (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 )
 SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
-VRS = LONG_VRS | SHORT_VRS
 
 # Where objects without pixels end at the earliest: a required (or the only meaningful) last module.
 _LAST: tuple[tuple[str, int], ...] = (
