@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 WAITS = {  #: state of an ingest -> what it means
     "waiting: disk": "the disk is nearly full: files wait in the inbox; free space where the home lies",
+    "waiting: fault": "files wait in the inbox for something that ingest needs; its log says for what",
     "waiting: queue": "many jobs wait: files wait in the inbox until a tenth of the jobs are read",
 }
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from db import jobs
 from db.settings import Settings
 
-REASONS = ("disk", "queue")
+REASONS = ("disk", "queue", "fault")  #: the last is no want of room (ingest/service.py)
 QUEUE_RESUMES = 0.9  #: of the limit
 
 

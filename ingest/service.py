@@ -37,6 +37,7 @@ from ingest.watch import Events, Inbox, Settled
 log = get("ingest")
 ENTERED = 5000  # rows of files newly seen a transaction: more share its pages, others wait longer for it
 BATCHES = 16  # taken in one turn at most, so that the loop goes on to say that it lives
+FAULT = "waiting: fault"  # for something else than room; the log says for what
 SCAN_PAUSES = 9  # times a scan's own duration that pass before the next: scans take a tenth of the time
 
 
@@ -62,6 +63,7 @@ class Ingest:
         self.conveyor = Conveyor(intake, settings.intake_batch)
         self.state = "starting"
         self._pressure = Pressure(settings)
+        self._trouble: Unavailable | None = None  #: what the last turn could not do without
         self._full = False  #: as many were taken as one turn takes: more may wait
         self._worked = False  #: files were entered or taken since the last pause
         self._pace = Pace(settings.tick_seconds, clock)
@@ -92,7 +94,8 @@ class Ingest:
     def tick(self, hints: Sequence[object] = ()) -> None:
         """One turn: look, take in what has settled, hint what is owed, say that we live.
 
-        Raises Unavailable when the database is away; the next turn tries again.
+        Raises Unavailable when the database or the archive is away; the next turn tries again. Without the
+        archive what is owed is hinted all the same, and the beat says what is the matter.
         """
         now = self.clock()
         for path in hints:
@@ -101,7 +104,7 @@ class Ingest:
             with metrics.scan_seconds.time():
                 self._enter(*self.inbox.scan(now))
             self._next_scan = self._scan_after(now, self.clock())
-        took = self._take(now)
+        took = self._tried(now)
         if now >= self._next_relay:
             self.assembly.look()
         if took or now >= self._next_relay:
@@ -112,6 +115,26 @@ class Ingest:
         if now >= self._next_beat:
             services.beat(self.store, self.name, self.state)
             self._next_beat = now + self.settings.heartbeat_seconds
+        if self._trouble is not None:
+            raise self._trouble
+
+    def _tried(self, now: float) -> int:
+        """How many files were taken; what stood in the way is kept for the end of the turn."""
+        try:
+            took, self._trouble = self._take(now), None
+        except Unavailable as why:
+            took, self._trouble = 0, why
+        if self._trouble is None and self.state == FAULT:
+            self._say("ready")
+        elif self._trouble is not None:
+            self._say(FAULT)
+        return took
+
+    def _say(self, state: str) -> None:
+        """Whoever asks for the state is told of another one at once."""
+        if state != self.state:
+            log.info("intake_state", state=state)
+            self.state, self._next_beat = state, 0.0
 
     def pause(self) -> tuple[float, float]:
         """Seconds until the next turn: at least, and at most where no event calls for it before."""
@@ -175,13 +198,11 @@ class Ingest:
         return min(shutil.disk_usage(folder).free for folder in folders)
 
     def _must_wait(self) -> bool:
-        """Is the disk or the queue too full to take more? Whoever asks for the state is told at once."""
+        """Is the disk or the queue too full to take more?"""
         with self.store.read() as connection:
             waits = self._pressure.look(self._free_bytes(), connection)
-        state = f"waiting: {waits}" if waits else "ready"
-        if state != self.state:
-            log.info("intake_state", state=state)
-            self.state, self._next_beat = state, 0.0
+        if waits or self._trouble is None:  # whether that is over is known once something was taken
+            self._say(f"waiting: {waits}" if waits else "ready")
         return waits is not None
 
     def _claim(self, item: Settled, now: float) -> Claimed | None:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import pytest
 from sqlalchemy import text
 
-from db import inputs, ledger
+from db import inputs, ledger, services
+from db.archive import Batch
 from db.errors import Unavailable
 from ingest import service
 from ingest.intake import Intake
@@ -240,6 +241,41 @@ class Usage(NamedTuple):
     total: int
     used: int
     free: int
+
+
+def away(*_: object) -> None:
+    """An archive that cannot be written to."""
+    raise Unavailable("archive: cannot write")
+
+
+def test_an_archive_that_is_away_is_told_until_it_is_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told() -> object:
+        with bench.store.read() as connection:
+            return services.alive(bench.store, connection, 60)["ingest"]["state"]
+
+    write_tree(bench.inbox, {"film.dcm": dicom_bytes()})
+    with monkeypatch.context() as broken:
+        broken.setattr(Batch, "settle", away)
+        with pytest.raises(Unavailable, match="cannot write"):
+            bench.settle()
+    assert told() == "waiting: fault"
+    bench.settle()
+    assert (told(), bench.files()) == ("ready", {"ready": 1})
+
+
+def test_without_an_archive_what_is_owed_is_hinted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tree(bench.inbox, {"film.dcm": dicom_bytes()})
+    relay = bench.ingest.dispatch.relay
+    with monkeypatch.context() as silent:
+        silent.setattr(bench.ingest.dispatch, "relay", lambda: 0)
+        bench.settle()
+    assert bench.sent == []
+    monkeypatch.setattr(bench.ingest, "_take", away)
+    with pytest.raises(Unavailable):
+        bench.turn()
+    assert (len(bench.sent), relay()) == (1, 0)
 
 
 def test_a_low_disk_stops_claiming_and_room_resumes_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
