@@ -24,6 +24,8 @@ _SPELLED = {
     "f": "[degF]", "°f": "[degF]", "degf": "[degF]", "fahrenheit": "[degF]",
     "bpm": "/min", "beats/min": "/min", "beats/minute": "/min", "breaths/min": "/min", "1/min": "/min",
     "k/ul": "10*3/uL", "k/mm3": "10*3/uL", "thou/ul": "10*3/uL", "10e3/ul": "10*3/uL", "10e9/l": "10*9/L",
+    "thousand/ul": "10*3/uL", "thousands/ul": "10*3/uL", "gm/dl": "g/dL", "gm/l": "g/L", "kgs": "kg",
+    "ml/24h": "mL/d", "ml/24hr": "mL/d", "ml/24 h": "mL/d", "ml/24 hr": "mL/d",
     "giga/l": "10*9/L", "giga.l-1": "10*9/L", "tera/l": "10*12/L", "tera.l-1": "10*12/L",
     "m/ul": "10*6/uL", "10e6/ul": "10*6/uL", "10e12/l": "10*12/L", "cells/ul": "/uL", "/mm3": "/uL",
     "ratio": "1", "score": "1", "points": "1", "count": "1", "ph": "1", "[ph]": "1", "percent": "%",
@@ -31,6 +33,7 @@ _SPELLED = {
     "iu/l": "U/L", "iu/ml": "U/mL", "miu/l": "mU/L", "uiu/ml": "uU/mL", "meq/l": "meq/L",
 }  # fmt: skip
 _EXACT = {"G/L": "10*9/L", "T/L": "10*12/L", "G/l": "10*9/L", "T/l": "10*12/L"}
+_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 _WORDS = re.compile(r"[A-Za-z0-9*/.()\[\]'%_+-]*")
 _POWER = re.compile(r"\d{4}|[*^a-zA-Z\]][+-]?\d{3}")  # 10*999999999 would be computed
 _ARBITRARY = re.compile(r"\[[^\]]*[uU]\]")  # what no other unit can be turned into: allergy units, ...
@@ -65,9 +68,11 @@ def spelled(unit: str) -> str | None:
     if len(unit) > LENGTH:
         return None
     unit = re.sub(r"\{[^{}]*\}", "", unit)
+    unit = re.sub(r"mc(?=g|L|l|mol)", "u", unit)  # micro, without the Greek letter
+    unit = re.sub("10([⁰¹²³⁴⁵⁶⁷⁸⁹]+)", lambda match: f"10*{match[1].translate(_RAISED)}", unit)
     unit = _EXACT.get(unit) or _SPELLED.get(unit.lower()) or unit
     unit = re.sub(r"^[xX]?\s?10\s?[\^*eE]\s?", "10*", unit).replace("[IU]", "U").replace("[iU]", "U")
-    unit = re.sub(r"/+$", "", unit.replace("mcg", "ug").replace(" ", ""))
+    unit = re.sub(r"/+$", "", unit.replace(" ", ""))
     if not _WORDS.fullmatch(unit) or _POWER.search(unit):
         return None
     return unit or "1"
