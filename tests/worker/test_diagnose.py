@@ -123,6 +123,13 @@ def test_a_hint_becomes_a_committed_result(bench: Bench) -> None:
     assert bench.row(job) == ("done", 1, None)
 
 
+def test_each_result_names_the_back_end_that_computed_it(bench: Bench) -> None:
+    bench.diagnoser.diagnose(bench.owe(b"cough"))
+    bench.model.backend = "torch-bf16"  # type: ignore[attr-defined]
+    bench.diagnoser.diagnose(bench.owe(b"fever since"))
+    assert {row["value"]: row["backend"] for row in bench.results()} == {5.0: None, 11.0: "torch-bf16"}
+
+
 def test_an_artifact_is_archived_and_named(bench: Bench) -> None:
     job = bench.owe(b"cough")
     bench.diagnoser.diagnose(job)
