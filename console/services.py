@@ -60,7 +60,9 @@ def run_ingest(settings: Settings, name: str) -> None:
 
 def run_worker(settings: Settings, device: str | None, lanes: Sequence[str] | None, name: str) -> None:
     """One worker: models loaded and warmed up, then Celery's solo pool until SIGTERM."""
+    from models.exports import keep_in
     from worker.diagnose import Diagnoser
+    from worker.exports import Exports
     from worker.messages import harden
     from worker.runtime import Runtime, budget, choose_device, set_threads
     from worker.tasks import Heartbeat, canary_sender, consume, register
@@ -69,6 +71,8 @@ def run_worker(settings: Settings, device: str | None, lanes: Sequence[str] | No
     store, archive = _open(settings, "worker")
     place = choose_device(device or settings.device)
     folder = settings.folder("models") if settings.backend == "auto" else None
+    if folder is not None:
+        keep_in(Exports(folder / "exports", store.keys))
     runtime = Runtime(place, budget(place, settings.model_memory_bytes), folder)
     if unknown := set(lanes or ()) - set(queue.LANES):
         raise Misconfigured(f"no lane {', '.join(sorted(unknown))}; there are {', '.join(queue.LANES)}")

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import platform
-import tempfile
-import threading
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -20,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from db.errors import Misconfigured
 from models.card import ModelCard
+from models.exports import exported, onnx_file, openvino_ir
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +29,6 @@ STREAMS = (
     4  #: parts of a batch computed side by side at most; a lone input has its share of the threads alone
 )
 FILE = "backends.json"  #: what was measured on this machine, in the home's `models/`
-_exporting = threading.Lock()  # torch traces one network at a time: two at once spoil each other's graphs
 
 
 def names(device: str) -> tuple[str, ...]:
@@ -95,29 +91,18 @@ def _parts(batch: Tensor, threads: int) -> list[Any]:
     return [part.numpy() for part in batch.contiguous().chunk(max(torch.get_num_threads() // threads, 1))]
 
 
-def _hush() -> None:
-    """Exporters speak of a library that is not asked for, and use what torch has deprecated."""
-    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", ".isinstance.treespec, LeafSpec.. is deprecated", FutureWarning)
-    warnings.filterwarnings("ignore", ".torch.jit.trace(_method)?. is deprecated", DeprecationWarning)
-
-
 def _openvino(network: nn.Module, example: Tensor, free: Mapping[int, int], precision: str) -> Compute:
     import openvino
     import torch
 
-    shape = [-1 if axis in free else size for axis, size in enumerate(example.shape)]
-    with _exporting, torch.no_grad():
-        _hush()
-        # torch would trace again to compare, at half the cost of all; a worker compares answers instead
-        traced = torch.jit.trace(network, example, check_trace=False, strict=False)  # type: ignore[no-untyped-call]
-        graph = openvino.convert_model(traced, example_input=example, input=shape)
+    xml, _, numbers = exported(network, example, free, openvino_ir).partition(b"\0")
+    core = openvino.Core()
     count, threads = streams()
     settings = {
         "INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": count,
         "INFERENCE_NUM_THREADS": count * threads,
     }  # fmt: skip
-    compiled = openvino.Core().compile_model(graph, "CPU", settings)
+    compiled = core.compile_model(core.read_model(xml, numbers), "CPU", settings)
     idle: SimpleQueue[Any] = SimpleQueue()  #: requests; several threads may compute at once
 
     def compute(batch: Tensor) -> Tensor:
@@ -140,19 +125,11 @@ def _onnxruntime(network: nn.Module, example: Tensor, free: Mapping[int, int]) -
     import onnxruntime
     import torch
 
-    two = torch.cat([example, example])  # a first dimension of one would be taken for a constant
-    sizes = {axis: step * torch.export.Dim(f"size{axis}") for axis, step in free.items()}
     count, threads = streams()
-    with _exporting, tempfile.TemporaryDirectory() as folder:
-        _hush()
-        path = Path(folder) / "network.onnx"
-        program = torch.onnx.export(network, (two,), dynamo=True, dynamic_shapes=(sizes,), verbose=False)
-        if program is None:
-            raise Misconfigured("torch.onnx gave no program")
-        program.save(path)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    graph = exported(network, example, free, onnx_file)
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     pool = ThreadPoolExecutor(count, "onnxruntime")
 

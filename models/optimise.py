@@ -81,8 +81,8 @@ def optimise(
 def choose(model: Any, folder: Path, payloads: Sequence[Payload]) -> str | None:
     """Lets a model compute by the fastest back-end admitted; its name, None where it has no choice.
 
-    It is built anew at each start: one that cannot be, or that no longer answers these inputs as the
-    reference does, leaves the reference, and is told of: a study read slowly is read.
+    One that cannot be built any more, or no longer answers these inputs as the reference does, leaves the
+    reference, and is told of: a study read slowly is read.
     """
     if not hasattr(model, "use"):
         return None
