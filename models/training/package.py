@@ -52,10 +52,11 @@ def marked(served: ModelCard, weights: Path) -> str:
 
 
 def credited(out: Path, name: str, data: Path) -> ModelCard:
-    """The card that a training of a family wrote into out, naming the data as the user's own.
+    """The card that a training of a family wrote into out, naming data and version as the user's own.
 
     Unless they are the release's: then the card stays as it is. Of a user's data nothing is told but
-    their SHA-256: a file's name may be a person's.
+    their SHA-256: a file's name may be a person's. The version says which weights it is (`marked`), so that
+    no result of theirs passes for one of the release's.
     """
     card = read(out)
     if released(name, data):
@@ -70,7 +71,13 @@ def credited(out: Path, name: str, data: Path) -> ModelCard:
         }
     ]
     fields["limits"] = [OWN_LIMIT, *(limit for limit in card.limits if limit != OWN_LIMIT)]
-    return write(out, fields, [w.file for w in card.weights])
+    example, told = {}, out / "example" / "expected.json"
+    if "+" not in card.version:
+        fields["version"] = f"{card.version}+{card.weights_sha256[:8]}"
+        if told.is_file():
+            said = {**json.loads(told.read_text("utf-8")), "version": fields["version"]}
+            example = {told.name: json.dumps(said, indent=2) + "\n"}
+    return write(out, fields, [w.file for w in card.weights], example)
 
 
 def write(

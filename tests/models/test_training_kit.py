@@ -308,6 +308,18 @@ def test_a_user_s_data_are_named_as_the_user_s_and_never_by_their_file_s_name(tm
     assert package.credited(tmp_path, "a-family", data).limits == found.limits
 
 
+def test_weights_of_a_user_s_data_have_a_version_of_their_own(tmp_path: Path) -> None:
+    data = tmp_path / "own.csv"
+    data.write_text("age\n70\n")
+    (tmp_path / "example").mkdir()
+    (tmp_path / "example" / "expected.json").write_text('{"version": "0", "findings": []}')
+    found = trained(tmp_path, data)
+    assert found.version == f"{CARD['version']}+{found.weights_sha256[:8]}"
+    told = json.loads((tmp_path / "example" / "expected.json").read_text("utf-8"))
+    assert told == {"version": found.version, "findings": []}
+    assert package.credited(tmp_path, "a-family", data).version == found.version
+
+
 def test_the_release_s_own_data_keep_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = tmp_path / "set"
     (data / "inside").mkdir(parents=True)
