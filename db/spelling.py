@@ -7,9 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 
 PREFIX = "WETREAD_"
-ALIKE = (
-    0.75  #: of difflib's ratio: `setle_seconds` has .96 of `settle_seconds`; other programs' names have less
-)
+#: of difflib's ratio: `setle_seconds` has .96 of `settle_seconds`; other programs' names have less
+ALIKE = 0.75
 OTHERS = frozenset(("DATA", "PROMETHEUS_URL"))  #: what the tests and Grafana read
 # what Kubernetes tells every container of a service whose name begins with wetread (service links)
 _LINK = re.compile(r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_\w+)?)")

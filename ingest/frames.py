@@ -88,7 +88,7 @@ def order(syntax: str) -> tuple[str, ...]:
 
 
 def _options(ds: Dataset, syntax: UID) -> Any:
-    """Has grey values come as stored: `clean` minds HighBit, as pydicom does not, and copies less."""
+    """Has grey values come as stored: display.py minds HighBit, as pydicom does not, and copies less."""
     if integer(ds, "SamplesPerPixel") != 1:
         return {}
     return {

@@ -12,9 +12,8 @@ class Hand:
     """Claimed jobs that are not concluded yet. Threads may look at it while another takes or lets go."""
 
     def __init__(self) -> None:
-        self.busy_since: float | None = (
-            None  #: monotonic: since the first was taken or one let go; None: empty
-        )
+        #: on the monotonic clock, since the first was taken or one let go; None: empty
+        self.busy_since: float | None = None
         self.taken: list[Claimed] = []  #: in hand or let go since it began
         self.returned: set[str] = set()  #: ids of those let go that will be hinted again
         self._jobs: dict[str, Claimed] = {}

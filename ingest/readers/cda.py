@@ -34,10 +34,8 @@ def claims(head: bytes, suffix: str) -> bool:
         start = start[2:].replace(b"\0", b"")
     if not start.lstrip().startswith(b"<"):
         return False
-    return re.search(rb"<([A-Za-z0-9_-]{1,20}:)?ClinicalDocument[\s>]", start) is not None or suffix in (
-        ".ccda",
-        ".cda",
-    )
+    named = suffix in (".ccda", ".cda")
+    return named or re.search(rb"<([A-Za-z0-9_-]{1,20}:)?ClinicalDocument[\s>]", start) is not None
 
 
 def whole(path: Path) -> str | None:

@@ -19,9 +19,8 @@ from models.payloads import Call, Variants
 SUFFIXES = frozenset((".vcf", ".gz", ".bgz"))  #: of a compressed one the content tells
 MAX_BYTES = 128 * 2**20  #: of the file
 MAX_INFLATED = 256 * 2**20  #: of its text
-MAX_CALLS = (
-    200_000  #: an exome has some tens of thousands; a whole genome is to be cut to the genes asked for
-)
+#: an exome has some tens of thousands; a whole genome is to be cut to the genes asked for
+MAX_CALLS = 200_000
 GIVEN = 20_000  #: of more than these, models are given those alone that tell a pharmacogene's alleles
 _LINES = 500_000  # with a genotype or without
 _LINE_BYTES = 2**20

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from models import text
 from models.note_diagnosis.features import content
 
-FEWEST_KNOWN = (
-    5  #: different content words of the vocabulary a note must hold; 852 of the 853 training texts do
-)
+#: different content words of the vocabulary a note must hold; 852 of the 853 training texts do
+FEWEST_KNOWN = 5
 KNOWN_SHARE = 0.5  #: of its different content words, the part that must be in the vocabulary
 
 _LISTED = """

@@ -38,9 +38,8 @@ class Plan:
     rate: float = 2e-4  #: of the generator
     faster: float = 3.0  #: the critic's rate in the generator's (two time scales: Heusel 2017)
     penalty: float = 10.0  #: weight of the gradient penalty (Gulrajani 2017)
-    lazy: int = (
-        2  #: the penalty is taken at every so manieth step of the critic (Karras 2020), as much heavier
-    )
+    #: the penalty is taken at every so manieth step of the critic (Karras 2020), as much heavier
+    lazy: int = 2
     average: float = 0.998  #: of the generator's weights, per step
 
     @property
