@@ -75,7 +75,8 @@ def unknown(cell: object) -> bool:
 def number(cell: object) -> float | None:
     """A finite number as written, with `.` before its decimals; None for anything else."""
     if isinstance(cell, str):
-        if not _NUMBER.fullmatch(cell.strip()):
+        cell = cell.strip()  # of more than float() would take away, U+001C among it
+        if not _NUMBER.fullmatch(cell):
             return None
     elif isinstance(cell, bool) or not isinstance(cell, int | float):
         return None

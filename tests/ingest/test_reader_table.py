@@ -141,6 +141,10 @@ def test_yes_and_no_are_understood(cell: str, category: str) -> None:
     assert values(f"age,diabetes\n63,{cell}\n".encode()) == {"age": 63, "diabetes": category}
 
 
+def test_a_separator_that_is_no_blank_to_all_is_taken_off_a_number() -> None:
+    assert values(b"age,weight\n63,\x1c80\n") == {"age": 63, "weight": 80}
+
+
 def test_ethnicity_is_not_race() -> None:
     assert values(b"race,ethnicity\nwhite,not Hispanic or Latino\n") == {"race": "white"}
 
