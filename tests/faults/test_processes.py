@@ -408,7 +408,8 @@ def test_row_22_hostile_messages(world: World, seen: Seen) -> None:
         time.sleep(0.2)
     seen.recovered(time.monotonic() - start)
     assert (died, world.parts["worker-1"].pid) == (0, pid), "a message ended the worker"
-    assert client.llen("wetread.routine") == 0
+    # the second note may have been claimed beside the first: its own hint is then still to be looked at
+    world.until(lambda: client.llen("wetread.routine") == 0, 10, "read whatever was in the queue")
 
 
 @short
