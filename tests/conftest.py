@@ -23,6 +23,7 @@ from db.settings import Settings, load
 from db.store import Store, migrate
 
 ROOT = Path(__file__).parent.parent
+OF_TERMINALS = ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")  #: what Rich would obey
 TORCH_SEED = 67280421310721  #: the one torch begins with: a test alone draws what it draws among others
 
 # every run tries the same examples, on a machine however slow; `--hypothesis-profile=search` tries others
@@ -41,7 +42,7 @@ def _no_environment() -> Iterator[None]:
     """Tests see no setting of the machine they run on, and reach its own servers without its proxy."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
-            if name.startswith("WETREAD_") and name != "WETREAD_DATA":
+            if (name.startswith("WETREAD_") and name != "WETREAD_DATA") or name in OF_TERMINALS:
                 patch.delenv(name)
         for name in ("no_proxy", "NO_PROXY"):
             patch.setenv(name, "127.0.0.1,localhost")
