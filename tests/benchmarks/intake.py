@@ -18,7 +18,7 @@ from ingest import reading
 
 WANTED = {"Orthanc C-STORE": 3.0, "storescp, TCP_NODELAY": 1.0, "cp": 0.25}
 STAGES = ("claim", "read", "archive", "record")
-REST = 10.0  #: seconds before each begins: what the one before gave back is then nobody's at hand
+REST = 10.0  #: seconds before each begins
 
 
 def run(options: Options) -> list[Figure]:
@@ -65,11 +65,7 @@ def run(options: Options) -> list[Figure]:
 
 
 def _rest(options: Options) -> None:
-    """Lets everyone begin alike: nothing left to be written, and no memory that was freed just now.
-
-    A virtual machine's host takes freed memory back within seconds, and every page of it costs anew: `cp`
-    copied 6,300 files a second right after another receiver, and 1,300 after ten seconds.
-    """
+    """Lets everyone begin alike: nothing left to write, none right after another has freed its memory."""
     os.sync()
     time.sleep(0 if options.short else REST)
 
