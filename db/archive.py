@@ -241,7 +241,8 @@ def sync_each(paths: Iterable[Path]) -> None:
 
     Not by one sync of the whole file system, which waits for whatever other programs have written to it.
     """
-    for _ in _syncers().map(_sync, paths):
+    wanted = list(paths)
+    for _ in (_syncers().map if len(wanted) > 1 else map)(_sync, wanted):
         pass
 
 
