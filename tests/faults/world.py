@@ -185,13 +185,12 @@ class World:
         return sum(n for state, n in self.files().items() if state != "ignored")
 
     def calm(self, files: int = 0) -> bool:
-        """At least that many files, and nothing left to do."""
-        return (
-            self.seen() >= files
-            and not self.files().get("pending")
-            and not any(state in self.jobs() for state in OPEN)
-            and not self.left_in_inbox()
-        )  # fmt: skip
+        """At least that many files, and nothing left to do.
+
+        Each is asked for once, in the order in which a file goes on: what moves meanwhile is met further on.
+        """
+        left, seen, found, jobs = self.left_in_inbox(), self.seen(), self.files(), self.jobs()
+        return seen >= files and not left and not found.get("pending") and not jobs.keys() & set(OPEN)
 
     def left_in_inbox(self) -> list[str]:
         inbox = self.home / "inbox"
