@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import copy
 import json
 import os
@@ -21,40 +20,11 @@ from db.records import Evidence, Kind
 from ingest.coded import age, moment
 from ingest.markup import stripped
 from ingest.readers import fhir
-from models.payloads import Note, Table, Variants
+from models.payloads import Note, Variants
+from tests.fhir_resources import attached, bundle, observation, patient, report, values
 
 SAMPLE = Path(__file__).parents[2] / "console" / "samples" / "patient.fhir.json"
 DATA = Path(os.environ.get("WETREAD_DATA", Path(__file__).parents[3] / "shared" / "data")) / "ehr" / "fhir_r4"
-LOINC = "http://loinc.org"
-
-
-def observation(
-    code: str, value: Any, unit: str = "", when: str = "2026-01-01", **more: Any
-) -> dict[str, Any]:
-    quantity = {"value": value, "code": unit} if unit else {"value": value}
-    coding = {"system": LOINC, "code": code}
-    return {
-        "resourceType": "Observation", "status": "final", "code": {"coding": [coding]},
-        "subject": {"reference": "Patient/7"}, "effectiveDateTime": when, "valueQuantity": quantity, **more,
-    }  # fmt: skip
-
-
-def patient(**more: Any) -> dict[str, Any]:
-    return {"resourceType": "Patient", "id": "7", "birthDate": "1950-01-02", "gender": "male", **more}
-
-
-def report(**more: Any) -> dict[str, Any]:
-    return {"resourceType": "DiagnosticReport", "status": "final", "code": {}, **more}
-
-
-def bundle(*resources: dict[str, Any], **more: Any) -> bytes:
-    entries = [{"resource": one} for one in resources]
-    return json.dumps({"resourceType": "Bundle", "type": "collection", "entry": entries, **more}).encode()
-
-
-def attached(data: bytes, media_type: str = "text/plain") -> dict[str, Any]:
-    attachment = {"contentType": media_type, "data": base64.b64encode(data).decode()}
-    return {"resourceType": "DocumentReference", "status": "current", "content": [{"attachment": attachment}]}
 
 
 @pytest.fixture
@@ -65,12 +35,6 @@ def read(tmp_path: Path):
         return fhir.read(path, **more)
 
     return reader
-
-
-def values(data: bytes) -> dict[str, float | str]:
-    found = fhir.payload(data, Kind.TABLE)
-    assert isinstance(found, Table)
-    return dict(found.values)
 
 
 def text(data: bytes) -> str:
@@ -155,52 +119,6 @@ def test_a_condition_that_is_over_or_refuted_says_nothing() -> None:
     refuted = here | {"verificationStatus": {"coding": [{"code": "refuted"}]}}
     assert values(bundle(weight, here))["diabetes"] == "yes"
     assert "diabetes" not in values(bundle(weight, over, refuted))
-
-
-@pytest.mark.parametrize(
-    ("system", "code", "display", "feature"),
-    [
-        ("http://www.nlm.nih.gov/research/umls/rxnorm", "703", "", "amiodarone_use"),
-        ("http://www.whocc.no/atc", "C01BD01", "", "amiodarone_use"),
-        (
-            "http://www.nlm.nih.gov/research/umls/rxnorm",
-            "314231",
-            "simvastatin 10 MG Oral Tablet",
-            "statin_use",
-        ),
-        ("", "", "Fluconazol 1A, fluconazole 50 mg", "azole_or_sulphonamide_use"),
-        ("", "", "ketoconazole 20 MG/ML Medicated Shampoo", ""),
-        ("", "", "aspirin-free pain relief", ""),
-        ("", "", "metoprolol 50 mg", ""),
-    ],
-)
-def test_a_medication_is_told_by_its_substance(system: str, code: str, display: str, feature: str) -> None:
-    concept = {"coding": [{"system": system, "code": code, "display": display}]}
-    order = {"resourceType": "MedicationRequest", "status": "active", "medicationCodeableConcept": concept}
-    medication = {"resourceType": "Medication", "id": "m", "code": concept}
-    referred = {"resourceType": "MedicationStatement", "status": "active",
-                "medicationReference": {"reference": "Medication/m"}}  # fmt: skip
-    weight = observation("29463-7", 80, "kg")
-    told = {"weight": 80} | ({feature: "yes"} if feature else {})
-    assert values(bundle(weight, order)) == told
-    assert values(bundle(weight, referred, medication)) == told
-    assert values(bundle(weight, order | {"status": "stopped"})) == {"weight": 80}
-
-
-@pytest.mark.parametrize(
-    ("system", "code", "feature"),
-    [
-        ("http://snomed.info/sct", "44054006", "diabetes"),
-        ("http://hl7.org/fhir/sid/icd-10-cm", "E11.65", "diabetes"),
-        ("http://hl7.org/fhir/sid/icd-10", "F03", "dementia"),
-        ("http://hl7.org/fhir/sid/icd-10-cm", "I50.22", "heart_failure"),
-        ("http://hl7.org/fhir/sid/icd-9-cm", "428.0", "heart_failure"),
-        ("http://hl7.org/fhir/sid/icd-10-cm", "Z95.2", "heart_valve_replaced"),
-    ],
-)
-def test_a_condition_is_known_by_the_codes_that_hospitals_use(system: str, code: str, feature: str) -> None:
-    condition = {"resourceType": "Condition", "code": {"coding": [{"system": system, "code": code}]}}
-    assert values(bundle(observation("29463-7", 80, "kg"), condition)) == {"weight": 80, feature: "yes"}
 
 
 def test_texts_are_joined_by_a_line_of_form_feed() -> None:
