@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -221,11 +221,9 @@ def _until(truth: Callable[[], bool], what: str, seconds: float = 120.0) -> None
     """Waits for the truth. Raises AssertionError naming what did not come true."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        try:
+        with suppress(OSError):  # it does not listen yet
             if truth():
                 return
-        except OSError:
-            pass
         time.sleep(0.1)
     raise AssertionError(f"within {seconds:g} s there should be {what}")
 

@@ -18,7 +18,7 @@ KEPT = 24  #: exports, the last used; each takes about what its network's weight
 
 
 class Exports:
-    """A folder of exports, each under its key (models/backends.py); losing it costs a start's time alone."""
+    """A folder of exports, each under its key (models/exports.py); losing it costs a start's time alone."""
 
     def __init__(self, folder: Path, keys: Keys) -> None:
         self._folder = folder
