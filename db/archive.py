@@ -148,7 +148,7 @@ class Batch:
         A name that outlived its bytes would be taken for the payload ever after. Raises Unavailable.
         """
         with _written():
-            sync_each(self._unsynced.intersection(self._sealed.values()))
+            sync_each(self._unsynced)
             self._rename()
             sync_each(self._changed)
         self._sealed.clear()
@@ -157,8 +157,10 @@ class Batch:
 
     def abandon(self) -> None:
         """Removes what was put and not settled."""
-        for digest in list(self._sealed):
-            self._drop(digest)
+        for temporary in self._sealed.values():
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        self._sealed.clear()
 
     def _rename(self) -> None:
         """Gives the payloads their names."""
@@ -192,11 +194,6 @@ class Batch:
         if found:
             self._changed.add(self._archive.path(digest).parent)
         return found
-
-    def _drop(self, digest: str) -> None:
-        if (temporary := self._sealed.pop(digest, None)) is not None:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
 
 
 def _is_orphan(name: str) -> bool:
